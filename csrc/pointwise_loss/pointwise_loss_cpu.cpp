@@ -1,0 +1,169 @@
+#include <algorithm>
+#include <vector>
+
+#include "common/parallel.h"
+#include "common/simd.h"
+#include "pointwise_loss/pointwise_loss_kernels.h"
+#include "pointwise_loss/pointwise_loss_math.h"
+
+namespace debias {
+namespace {
+
+constexpr int64_t kBlock = 2048;          // rows of one partial sum
+constexpr int64_t kSerialBelow = 16384;   // rows that a second thread does not pay for
+
+// Outputs nobody asked for go to a scratch row in the first-level cache: the loop stays free of branches.
+template <class T>
+T* rows_or_scratch(T* output, int64_t begin, T* scratch) {
+  return output ? output + begin : scratch;
+}
+
+struct BlockSums {
+  double loss, weight;
+  int invalid;
+};
+
+template <class Loss, class WeightOf, bool all_gradients, class T>
+struct WeightedLossBlock {
+  static DEBIAS_HD void run(const WeightedLossArgs<T>* args, int64_t begin, int64_t end, BlockSums* sums) {
+    alignas(64) T scratch[all_gradients ? 4 : 1][kBlock];
+    const T* __restrict scores = args->scores + begin;
+    const T* __restrict targets = args->targets + begin;
+    const T* __restrict source = WeightOf::given ? args->source + begin : scores;
+    T* __restrict grad_scores = rows_or_scratch(args->grad_scores, begin, scratch[0]);
+    T* __restrict values = all_gradients ? rows_or_scratch(args->values, begin, scratch[1]) : nullptr;
+    T* __restrict grad_targets = all_gradients ? rows_or_scratch(args->grad_targets, begin, scratch[2]) : nullptr;
+    T* __restrict grad_source = all_gradients ? rows_or_scratch(args->grad_source, begin, scratch[3]) : nullptr;
+    const PropensityBounds<T> bounds{static_cast<T>(args->floor), static_cast<T>(args->largest_weight)};
+    const T coefficient = static_cast<T>(args->coefficient), baseline = static_cast<T>(args->baseline);
+    const int64_t n = end - begin;
+    double loss = 0, total = 0;
+    int invalid = 0;
+#pragma omp simd reduction(+ : loss, total) reduction(| : invalid)
+    for (int64_t k = 0; k < n; ++k) {
+      const Weight<T> weight = WeightOf::at(source[k], bounds);
+      const Slopes<T> row = Loss::at(scores[k], targets[k]);
+      const T value = weight.value * row.value;
+      grad_scores[k] = coefficient * weight.value * row.score;
+      if constexpr (all_gradients) {
+        values[k] = value;
+        grad_targets[k] = coefficient * weight.value * row.target;
+        grad_source[k] = coefficient * (row.value - baseline) * weight.slope;
+      }
+      loss += static_cast<double>(value);
+      total += static_cast<double>(weight.value);
+      invalid |= !weight.valid;
+    }
+    *sums = {loss, total, invalid};
+  }
+};
+
+template <class Loss, bool all_gradients, class T>
+struct DoublyRobustBlock {
+  static DEBIAS_HD void run(const DoublyRobustArgs<T>* args, int64_t begin, int64_t end, BlockSums* sums) {
+    alignas(64) T scratch[all_gradients ? 5 : 1][kBlock];
+    const T* __restrict scores = args->scores + begin;
+    const T* __restrict targets = args->targets + begin;
+    const T* __restrict pseudo_targets = args->pseudo_targets + begin;
+    const T* __restrict propensities = args->propensities + begin;
+    const bool* __restrict observed = args->observed + begin;
+    T* __restrict grad_scores = rows_or_scratch(args->grad_scores, begin, scratch[0]);
+    T* __restrict values = all_gradients ? rows_or_scratch(args->values, begin, scratch[1]) : nullptr;
+    T* __restrict grad_targets = all_gradients ? rows_or_scratch(args->grad_targets, begin, scratch[2]) : nullptr;
+    T* __restrict grad_pseudo = all_gradients ? rows_or_scratch(args->grad_pseudo_targets, begin, scratch[3]) : nullptr;
+    T* __restrict grad_propensities =
+        all_gradients ? rows_or_scratch(args->grad_propensities, begin, scratch[4]) : nullptr;
+    const T coefficient = static_cast<T>(args->coefficient);
+    const int64_t n = end - begin;
+    double loss = 0;
+    int invalid = 0;
+#pragma omp simd reduction(+ : loss) reduction(| : invalid)
+    for (int64_t k = 0; k < n; ++k) {
+      const DoublyRobust<T> row =
+          doubly_robust<Loss>(scores[k], targets[k], pseudo_targets[k], propensities[k], observed[k]);
+      grad_scores[k] = coefficient * row.score;
+      if constexpr (all_gradients) {
+        values[k] = row.value;
+        grad_targets[k] = coefficient * row.target;
+        grad_pseudo[k] = coefficient * row.pseudo_target;
+        grad_propensities[k] = coefficient * row.propensity;
+      }
+      loss += static_cast<double>(row.value);
+      invalid |= !row.valid;
+    }
+    *sums = {loss, 0.0, invalid};
+  }
+};
+
+// Partial sums of fixed blocks, added in order: the same bits for every thread count.
+template <class Kernel, class Args>
+RowSums run_blocks(const Args& args) {
+  std::vector<BlockSums> partial(static_cast<size_t>(block_count(args.n, kBlock)));
+  parallel_blocks(args.n, kBlock, kSerialBelow, [&](int64_t block, int64_t begin, int64_t end) {
+    simd_run<Kernel>(&args, begin, end, &partial[static_cast<size_t>(block)]);
+  });
+  RowSums sums;
+  for (const BlockSums& block : partial) {
+    sums.loss += block.loss;
+    sums.weight += block.weight;
+    sums.valid &= !block.invalid;
+  }
+  return sums;
+}
+
+template <class Loss, class WeightOf, class T>
+RowSums weighted_loss_of(const WeightedLossArgs<T>& args) {
+  if (args.values || args.grad_targets || args.grad_source)
+    return run_blocks<WeightedLossBlock<Loss, WeightOf, true, T>>(args);
+  return run_blocks<WeightedLossBlock<Loss, WeightOf, false, T>>(args);
+}
+
+template <class Loss, class T>
+RowSums weighted_loss_of(WeightKind weight, const WeightedLossArgs<T>& args) {
+  switch (weight) {
+    case WeightKind::given: return weighted_loss_of<Loss, GivenWeight>(args);
+    case WeightKind::propensity: return weighted_loss_of<Loss, InversePropensity>(args);
+    case WeightKind::propensity_logit: return weighted_loss_of<Loss, InversePropensityLogit>(args);
+    case WeightKind::unit: break;
+  }
+  return weighted_loss_of<Loss, UnitWeight>(args);
+}
+
+template <class Loss, class T>
+RowSums doubly_robust_of(const DoublyRobustArgs<T>& args) {
+  if (args.values || args.grad_targets || args.grad_pseudo_targets || args.grad_propensities)
+    return run_blocks<DoublyRobustBlock<Loss, true, T>>(args);
+  return run_blocks<DoublyRobustBlock<Loss, false, T>>(args);
+}
+
+}  // namespace
+
+namespace cpu {
+
+template <class T>
+RowSums weighted_loss(LossKind loss, WeightKind weight, const WeightedLossArgs<T>& args) {
+  switch (loss) {
+    case LossKind::mae: return weighted_loss_of<AbsoluteError>(weight, args);
+    case LossKind::bce: return weighted_loss_of<BinaryCrossEntropy>(weight, args);
+    case LossKind::mse: break;
+  }
+  return weighted_loss_of<SquaredError>(weight, args);
+}
+
+template <class T>
+RowSums doubly_robust_loss(LossKind loss, const DoublyRobustArgs<T>& args) {
+  switch (loss) {
+    case LossKind::mae: return doubly_robust_of<AbsoluteError>(args);
+    case LossKind::bce: return doubly_robust_of<BinaryCrossEntropy>(args);
+    case LossKind::mse: break;
+  }
+  return doubly_robust_of<SquaredError>(args);
+}
+
+template RowSums weighted_loss<float>(LossKind, WeightKind, const WeightedLossArgs<float>&);
+template RowSums weighted_loss<double>(LossKind, WeightKind, const WeightedLossArgs<double>&);
+template RowSums doubly_robust_loss<float>(LossKind, const DoublyRobustArgs<float>&);
+template RowSums doubly_robust_loss<double>(LossKind, const DoublyRobustArgs<double>&);
+
+}  // namespace cpu
+}  // namespace debias

@@ -1,0 +1,176 @@
+#include "common/reduce.cuh"
+#include "pointwise_loss/pointwise_loss_kernels.h"
+#include "pointwise_loss/pointwise_loss_math.h"
+
+namespace debias {
+namespace {
+
+constexpr int kSums = 3;  // loss, weight, invalid rows
+
+template <class Storage>
+__device__ __forceinline__ void write_row(Storage* rows, int64_t k, accumulator_t<Storage> value) {
+  if (rows) rows[k] = from_float<Storage>(value);
+}
+
+__device__ __forceinline__ void write_partial(double* partial, double loss, double weight, double invalid) {
+  loss = block_sum(loss);
+  weight = block_sum(weight);
+  invalid = block_sum(invalid);
+  if (threadIdx.x != 0) return;
+  double* mine = partial + kSums * static_cast<int64_t>(blockIdx.x);
+  mine[0] = loss;
+  mine[1] = weight;
+  mine[2] = invalid;
+}
+
+template <class Loss, class WeightOf, class Storage>
+__global__ void __launch_bounds__(kReduceThreads)
+    weighted_loss_kernel(WeightedLossArgs<Storage> args, const double* sums, double* partial) {
+  using T = accumulator_t<Storage>;
+  const PropensityBounds<T> bounds{static_cast<T>(args.floor), static_cast<T>(args.largest_weight)};
+  const T coefficient = static_cast<T>(sums ? args.coefficient / sums[1] : args.coefficient);
+  const T baseline = static_cast<T>(sums ? sums[0] / sums[1] : args.baseline);
+  double loss = 0, total = 0, invalid = 0;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+    const T source = WeightOf::given ? static_cast<T>(to_float(args.source[k])) : T(0);
+    const Weight<T> weight = WeightOf::at(source, bounds);
+    const Slopes<T> row = Loss::at(static_cast<T>(to_float(args.scores[k])), static_cast<T>(to_float(args.targets[k])));
+    const T value = weight.value * row.value;
+    write_row(args.values, k, value);
+    write_row(args.grad_scores, k, coefficient * weight.value * row.score);
+    write_row(args.grad_targets, k, coefficient * weight.value * row.target);
+    write_row(args.grad_source, k, coefficient * (row.value - baseline) * weight.slope);
+    loss += static_cast<double>(value);
+    total += static_cast<double>(weight.value);
+    invalid += weight.valid ? 0.0 : 1.0;
+  }
+  write_partial(partial, loss, total, invalid);
+}
+
+template <class Loss, class Storage>
+__global__ void __launch_bounds__(kReduceThreads)
+    doubly_robust_kernel(DoublyRobustArgs<Storage> args, double* partial) {
+  using T = accumulator_t<Storage>;
+  const T coefficient = static_cast<T>(args.coefficient);
+  double loss = 0, invalid = 0;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+    const bool observed = args.observed[k];
+    const T target = observed ? static_cast<T>(to_float(args.targets[k])) : T(0);
+    const T propensity = observed ? static_cast<T>(to_float(args.propensities[k])) : T(1);
+    const DoublyRobust<T> row =
+        doubly_robust<Loss>(static_cast<T>(to_float(args.scores[k])), target,
+                            static_cast<T>(to_float(args.pseudo_targets[k])), propensity, observed);
+    write_row(args.values, k, row.value);
+    write_row(args.grad_scores, k, coefficient * row.score);
+    write_row(args.grad_targets, k, coefficient * row.target);
+    write_row(args.grad_pseudo_targets, k, coefficient * row.pseudo_target);
+    write_row(args.grad_propensities, k, coefficient * row.propensity);
+    loss += static_cast<double>(row.value);
+    invalid += row.valid ? 0.0 : 1.0;
+  }
+  write_partial(partial, loss, 0.0, invalid);
+}
+
+// One block: sums[c] = sum over the blocks of partial[3 b + c].
+__global__ void __launch_bounds__(kReduceThreads) final_sums_kernel(const double* partial, int blocks, double* sums) {
+  for (int c = 0; c < kSums; ++c) {
+    double value = 0;
+    for (int b = threadIdx.x; b < blocks; b += blockDim.x) value += partial[kSums * b + c];
+    value = block_sum(value);
+    if (threadIdx.x == 0) sums[c] = value;
+  }
+}
+
+template <class Storage>
+__global__ void write_loss_kernel(const double* sums, double scale, bool self_normalised, Storage* loss) {
+  const double value = self_normalised ? sums[0] / sums[1] : scale * sums[0];
+  *loss = from_float<Storage>(static_cast<accumulator_t<Storage>>(value));
+}
+
+void finish(double* workspace, unsigned blocks, cudaStream_t stream) {
+  launch(final_sums_kernel, 1u, kReduceThreads, 0, stream, workspace + kSums, static_cast<int>(blocks), workspace);
+}
+
+template <class Loss, class WeightOf, class Storage>
+void run(const WeightedLossArgs<Storage>& args, const double* sums, double* workspace, cudaStream_t stream) {
+  const unsigned blocks = reduce_blocks(args.n);
+  launch(weighted_loss_kernel<Loss, WeightOf, Storage>, blocks, kReduceThreads, 0, stream, args, sums,
+         workspace + kSums);
+  finish(workspace, blocks, stream);
+}
+
+template <class Loss, class Storage>
+void run(WeightKind weight, const WeightedLossArgs<Storage>& args, const double* sums, double* workspace,
+         cudaStream_t stream) {
+  switch (weight) {
+    case WeightKind::given: return run<Loss, GivenWeight>(args, sums, workspace, stream);
+    case WeightKind::propensity: return run<Loss, InversePropensity>(args, sums, workspace, stream);
+    case WeightKind::propensity_logit: return run<Loss, InversePropensityLogit>(args, sums, workspace, stream);
+    case WeightKind::unit: break;
+  }
+  run<Loss, UnitWeight>(args, sums, workspace, stream);
+}
+
+template <class Loss, class Storage>
+void run(const DoublyRobustArgs<Storage>& args, double* workspace, cudaStream_t stream) {
+  const unsigned blocks = reduce_blocks(args.n);
+  launch(doubly_robust_kernel<Loss, Storage>, blocks, kReduceThreads, 0, stream, args, workspace + kSums);
+  finish(workspace, blocks, stream);
+}
+
+}  // namespace
+
+namespace cuda {
+
+int64_t row_loss_workspace(int64_t n) { return kSums * (1 + static_cast<int64_t>(reduce_blocks(n))); }
+
+template <class Storage>
+void weighted_loss(LossKind loss, WeightKind weight, const WeightedLossArgs<Storage>& args, const double* sums,
+                   double* workspace, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  switch (loss) {
+    case LossKind::mae: return run<AbsoluteError>(weight, args, sums, workspace, on);
+    case LossKind::bce: return run<BinaryCrossEntropy>(weight, args, sums, workspace, on);
+    case LossKind::mse: break;
+  }
+  run<SquaredError>(weight, args, sums, workspace, on);
+}
+
+template <class Storage>
+void doubly_robust_loss(LossKind loss, const DoublyRobustArgs<Storage>& args, double* workspace, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  switch (loss) {
+    case LossKind::mae: return run<AbsoluteError>(args, workspace, on);
+    case LossKind::bce: return run<BinaryCrossEntropy>(args, workspace, on);
+    case LossKind::mse: break;
+  }
+  run<SquaredError>(args, workspace, on);
+}
+
+template <class Storage>
+void write_loss(const double* sums, double scale, bool self_normalised, Storage* loss, void* stream) {
+  launch(write_loss_kernel<Storage>, 1u, 1, 0, static_cast<cudaStream_t>(stream), sums, scale, self_normalised, loss);
+}
+
+RowSums read_sums(const double* sums, void* stream) {
+  double host[kSums];
+  const auto on = static_cast<cudaStream_t>(stream);
+  check_cuda(cudaMemcpyAsync(host, sums, sizeof host, cudaMemcpyDeviceToHost, on));
+  check_cuda(cudaStreamSynchronize(on));
+  return {host[0], host[1], host[2] == 0.0};
+}
+
+#define DEBIAS_INSTANTIATE(Storage)                                                                              \
+  template void weighted_loss(LossKind, WeightKind, const WeightedLossArgs<Storage>&, const double*, double*, void*); \
+  template void doubly_robust_loss(LossKind, const DoublyRobustArgs<Storage>&, double*, void*);                  \
+  template void write_loss(const double*, double, bool, Storage*, void*);
+DEBIAS_INSTANTIATE(float)
+DEBIAS_INSTANTIATE(double)
+DEBIAS_INSTANTIATE(Half)
+DEBIAS_INSTANTIATE(BFloat16)
+#undef DEBIAS_INSTANTIATE
+
+}  // namespace cuda
+}  // namespace debias

@@ -1,0 +1,143 @@
+"""One derivative rule, three ways into autograd.
+
+- eager: a plain `torch.autograd.Function`, the cheapest one;
+- under `torch.func` transforms: a Function with `setup_context`, the only form that they accept;
+- under `torch.compile`, and for calls of `torch.ops.debias_ext.*` by hand: `torch.library.register_autograd`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def transforms_active() -> bool:
+    """True inside torch.func.grad, vjp, jvp or vmap."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def needs_gradient(*tensors: Tensor | None) -> int:
+    """Bit k is set when the k-th tensor needs a gradient: the `needs` argument of the operators."""
+    if not torch.is_grad_enabled() and not transforms_active():
+        return 0
+    return sum(1 << k for k, tensor in enumerate(tensors) if tensor is not None and tensor.requires_grad)
+
+
+def differentiable_gradients(
+    reference: Callable[..., Tensor], tensors: Sequence[Tensor | None], needs: int, grad_output: Tensor
+) -> list[Tensor | None]:
+    """Gradients of `reference(*tensors)` as differentiable functions of the tensors and of `grad_output`.
+
+    What a backward pass returns when it is itself differentiated; the fused kernels serve the first order only.
+    """
+    wanted = [k for k in range(len(tensors)) if needs >> k & 1]
+
+    def of_wanted(*values: Tensor) -> Tensor:
+        arguments = list(tensors)
+        for k, value in zip(wanted, values, strict=True):
+            arguments[k] = value
+        return reference(*arguments)
+
+    _, pull_back = torch.func.vjp(of_wanted, *[tensors[k] for k in wanted])
+    gradients: list[Tensor | None] = [None] * len(tensors)
+    for k, gradient in zip(wanted, pull_back(grad_output), strict=True):
+        gradients[k] = gradient
+    return gradients
+
+
+class RowLoss:
+    """A row loss `operator(*tensors, *options, needs) -> (loss, gradients…)` made differentiable, twice.
+
+    Args:
+        operator: the overload `torch.ops.debias_ext.<name>.default`.
+        n_tensors: how many leading arguments are tensors with a gradient (None is allowed for optional ones).
+        reference: the same in plain torch, called as `reference(*tensors, *options)`; used for second derivatives.
+    """
+
+    def __init__(self, operator: Any, n_tensors: int, reference: Callable[..., Tensor]) -> None:
+        self.operator = operator
+        self.n_tensors = n_tensors
+        self.reference = reference
+        self._functional = _functional_row_loss(self)
+        torch.library.register_autograd(
+            operator.name().removesuffix(".default"), self._compiled_backward, setup_context=self._compiled_context
+        )
+
+    def __call__(self, tensors: Sequence[Tensor | None], options: tuple[Any, ...]) -> Tensor:
+        needs = needs_gradient(*tensors)
+        if torch.compiler.is_compiling():
+            return self.operator(*tensors, *options, needs)[0]
+        if transforms_active():
+            return self._functional.apply(options, *tensors)[0]
+        if needs == 0:
+            return self.operator(*tensors, *options, 0)[0]
+        return _EagerRowLoss.apply(self, options, needs, *tensors)
+
+    def gradients(
+        self, tensors: Sequence[Tensor | None], options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor
+    ) -> list[Tensor | None]:
+        if torch.is_grad_enabled():
+            return differentiable_gradients(lambda *t: self.reference(*t, *options), tensors, needs, grad)
+        return [saved[k] * grad if needs >> k & 1 else None for k in range(self.n_tensors)]
+
+    def _compiled_context(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        tensors, ctx.options, ctx.needs = inputs[: self.n_tensors], inputs[self.n_tensors : -1], inputs[-1]
+        ctx.save_for_backward(*tensors, *output[1:])
+        ctx.set_materialize_grads(False)
+
+    def _compiled_backward(self, ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+        tensors, saved = ctx.saved_tensors[: self.n_tensors], ctx.saved_tensors[self.n_tensors :]
+        gradients = self.gradients(tensors, ctx.options, ctx.needs, saved, grad)
+        return (*gradients, *[None] * (len(ctx.options) + 1))
+
+
+class _EagerRowLoss(torch.autograd.Function):
+    """Keeps the gradients that the forward pass made, and hands them over instead of filling second buffers."""
+
+    @staticmethod
+    def forward(ctx: Any, rule: RowLoss, options: tuple[Any, ...], needs: int, *tensors: Tensor | None) -> Tensor:
+        loss, *gradients = rule.operator(*tensors, *options, needs)
+        ctx.save_for_backward(*tensors)
+        ctx.rule, ctx.options, ctx.needs, ctx.gradients = rule, options, needs, gradients
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        rule, tensors = ctx.rule, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (None, None, None, *rule.gradients(tensors, ctx.options, ctx.needs, (), grad))
+        saved, ctx.gradients = ctx.gradients, None
+        if saved is None:  # a second backward pass: the first one gave its buffers away
+            saved = rule.operator(*tensors, *ctx.options, ctx.needs)[1:]
+        unit = grad.device.type == "cpu" and grad.dim() == 0 and grad.item() == 1.0
+        wanted = (saved[k] if ctx.needs >> k & 1 else None for k in range(rule.n_tensors))
+        return (None, None, None, *(g if g is None or unit else g.mul_(grad) for g in wanted))
+
+
+def _functional_row_loss(rule: RowLoss) -> type[torch.autograd.Function]:
+    every = (1 << rule.n_tensors) - 1
+
+    class FunctionalRowLoss(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(options: tuple[Any, ...], *tensors: Tensor | None) -> tuple[Tensor, ...]:
+            present = sum(1 << k for k, tensor in enumerate(tensors) if tensor is not None)
+            return rule.operator(*tensors, *options, every & present)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+            ctx.options, *tensors = inputs
+            ctx.save_for_backward(*tensors, *output[1:])
+            ctx.mark_non_differentiable(*output[1:])
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+            tensors, saved = ctx.saved_tensors[: rule.n_tensors], ctx.saved_tensors[rule.n_tensors :]
+            needs = sum(1 << k for k in range(rule.n_tensors) if ctx.needs_input_grad[k + 1])
+            return (None, *rule.gradients(tensors, ctx.options, needs, saved, grad))
+
+    return FunctionalRowLoss

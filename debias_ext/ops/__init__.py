@@ -1,0 +1,1 @@
+"""One file an operator: the public function, its fake kernel and its derivative rule."""

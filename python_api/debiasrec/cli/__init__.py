@@ -1,0 +1,6 @@
+"""The command line ``debiasrec``."""
+
+from . import comparing, information, single
+from .app import app, main
+
+__all__ = ["app", "comparing", "information", "main", "single"]

@@ -1,0 +1,99 @@
+"""The data that a command line describes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import data as datasets
+from ..data.dataset import Dataset
+from ..errors import DebiasRecError
+from .parse import parse_numbers
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+FILE_OPTIONS = {"uniform": "--uniform", "scale": "--scale", "threshold": "--threshold"}
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A named data set, or files of one's own (``data`` then ends in .csv or .tsv)."""
+
+    data: str
+    root: Path | None = None
+    drop_overlap: bool = False
+    uniform: Path | None = None
+    user_column: str = "user"
+    item_column: str = "item"
+    rating_column: str = "rating"
+    scale: str | None = None
+    threshold: float | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the data are files of one's own."""
+        return Path(self.data).suffix in SEPARATORS
+
+    def load(self) -> Dataset:
+        """Read and validate the data.
+
+        Raises:
+            DebiasRecError: options that don't belong together, missing files, or data that don't hold together.
+        """
+        if self.is_file:
+            return self._load_files()
+        if misplaced := [flag for name, flag in FILE_OPTIONS.items() if getattr(self, name) is not None]:
+            raise DebiasRecError(f"{', '.join(misplaced)}: only with --data FILE.csv, not with the set {self.data!r}")
+        options = {"drop_overlap": True} if self.drop_overlap else {}
+        return datasets.load(self.data, root=self.root, **options)
+
+    def default_split(self, data: Dataset) -> str:
+        """``autodebias`` for named sets with uniform ratings, else ``interd``."""
+        return "interd" if self.is_file or data.uniform is None else "autodebias"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; paths absolute, so that they hold from any folder."""
+        record = asdict(self)
+        for name in ("root", "uniform"):
+            record[name] = None if record[name] is None else str(Path(record[name]).resolve())
+        return record | ({"data": str(Path(self.data).resolve())} if self.is_file else {})
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> DataSource:
+        """The reverse of ``to_json``."""
+        paths = {name: None if record[name] is None else Path(record[name]) for name in ("root", "uniform")}
+        return cls(**{**record, **paths})
+
+    def _load_files(self) -> Dataset:
+        scale = None if self.scale is None else parse_numbers(self.scale, "--scale", float)
+        if scale is not None and len(scale) != 2:
+            raise DebiasRecError(f"--scale expects the lowest and the highest rating, as 1,5, got {self.scale!r}")
+        return datasets.from_frame(
+            read_table(Path(self.data)),
+            None if self.uniform is None else read_table(self.uniform),
+            user=self.user_column,
+            item=self.item_column,
+            rating=self.rating_column,
+            rating_scale=None if scale is None else (scale[0], scale[1]),
+            threshold=self.threshold,
+            drop_overlap=self.drop_overlap,
+            name=Path(self.data).name,
+        )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A comma- or tab-separated file with a header.
+
+    Raises:
+        DebiasRecError: the file is missing, not readable as a table, or its name has another ending.
+    """
+    if path.suffix not in SEPARATORS:
+        raise DebiasRecError(f"{path}: expected a file whose name ends in {' or '.join(SEPARATORS)}")
+    if not path.is_file():
+        raise DebiasRecError(f"{path}: no such file")
+    try:
+        return pd.read_csv(path, sep=SEPARATORS[path.suffix])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DebiasRecError(f"{path}: not a table: {str(error).strip()}") from error

@@ -1,0 +1,60 @@
+"""Data sets by name, data of one's own, and the named splits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from os import PathLike
+from types import MappingProxyType
+
+from ..errors import DebiasRecError
+from ..naming import unknown_name
+from .coat import load_coat
+from .dataset import Dataset, Interactions, Split, Truth
+from .frame import from_frame
+from .simulated import load_simulated
+from .splits import SPLITS, make_split
+from .yahoo_r3 import load_yahoo_r3
+
+DATASETS: MappingProxyType[str, Callable[..., Dataset]] = MappingProxyType(
+    {"simulated": load_simulated, "coat": load_coat, "yahoo_r3": load_yahoo_r3}
+)
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "Dataset",
+    "Interactions",
+    "Split",
+    "Truth",
+    "from_frame",
+    "load",
+    "load_coat",
+    "load_simulated",
+    "load_yahoo_r3",
+    "make_split",
+]
+
+
+def load(name: str, root: str | PathLike | None = None, **options: object) -> Dataset:
+    """Load a data set by name.
+
+    Args:
+        name: a key of ``DATASETS`` ("simulated", "coat", "yahoo_r3").
+        root: the folder with the downloaded files; "simulated" needs none and ignores it.
+        options: keyword options of the loader, such as ``drop_overlap`` (coat, yahoo_r3) or ``seed`` (simulated).
+
+    Returns:
+        The data set.
+
+    Raises:
+        DebiasRecError: an unknown name or option (the nearest known one is named), or whatever the loader finds wrong.
+    """
+    if name not in DATASETS:
+        raise DebiasRecError(unknown_name("data set", name, DATASETS))
+    loader = DATASETS[name]
+    known = [option for option in inspect.signature(loader).parameters if option != "root"]
+    for option in options:
+        if option not in known:
+            raise DebiasRecError(unknown_name(f"option of data set {name}", option, known))
+    return loader(**options) if name == "simulated" else loader(root, **options)

@@ -1,0 +1,223 @@
+"""What every loader returns: rated pairs, a data set with its two kinds of feedback, and a split of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DebiasRecError
+from .validation import check_interactions, check_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Rated pairs, one row each, with inside ids.
+
+    Args:
+        users: integer [n], 0..n_users-1. Kept as read-only int64.
+        items: integer [n], 0..n_items-1. Kept as read-only int64.
+        ratings: numeric [n], in stars. Kept as read-only float32.
+
+    Raises:
+        DebiasRecError: the three arrays are not one-dimensional and of one length.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("users", np.int64), ("items", np.int64), ("ratings", np.float32)):
+            object.__setattr__(self, name, _read_only(getattr(self, name), dtype))
+        shapes = [self.users.shape, self.items.shape, self.ratings.shape]
+        if self.users.ndim != 1 or len(set(shapes)) != 1:
+            raise DebiasRecError(f"users, items and ratings must be vectors of one length, got shapes {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, index: np.ndarray | slice) -> Interactions:
+        """The rows at ``index`` (positions, a boolean mask or a slice), in that order."""
+        return Interactions(self.users[index], self.items[index], self.ratings[index])
+
+    def pairs(self, n_items: int) -> np.ndarray:
+        """One int64 key per row, ``user * n_items + item``."""
+        return self.users * n_items + self.items
+
+    @staticmethod
+    def concatenate(*parts: Interactions) -> Interactions:
+        """All rows of all parts, one part after the other; a pair that occurs twice stays twice."""
+        return Interactions(
+            np.concatenate([part.users for part in parts]),
+            np.concatenate([part.items for part in parts]),
+            np.concatenate([part.ratings for part in parts]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What only a simulation knows, each float64 [U, I].
+
+    Args:
+        relevance: P(rating >= threshold).
+        exposure: the Bernoulli probability with which the pair was sampled into the biased part, given its rating.
+        expected_rating: the mean of the rating, in stars.
+    """
+
+    relevance: np.ndarray
+    exposure: np.ndarray
+    expected_rating: np.ndarray
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _read_only(getattr(self, field.name), np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Self-selected (biased) ratings of a set of users, and ratings of uniformly random items where there are any.
+
+    Args:
+        name: how reports call it.
+        biased: ratings that users chose to give.
+        uniform: ratings of items drawn uniformly at random, or None.
+        n_users: U.
+        n_items: I.
+        user_ids: outside ids [U]; the position is the inside index.
+        item_ids: outside ids [I]; the position is the inside index.
+        rating_scale: (lowest, highest) possible rating.
+        threshold: a rating >= threshold is a positive.
+        user_features: float32 [U, f] or None.
+        item_features: float32 [I, f] or None.
+        given_propensities: float64 [U, I] in (0, 1] that came with the data, or None.
+        truth: known probabilities of a simulation, or None.
+        notes: what the loader found or decided, one sentence each.
+
+    Raises:
+        DebiasRecError: ids out of range, ratings outside the scale, duplicate pairs, or a matrix of another shape.
+    """
+
+    name: str
+    biased: Interactions
+    uniform: Interactions | None
+    n_users: int
+    n_items: int
+    user_ids: pd.Index
+    item_ids: pd.Index
+    rating_scale: tuple[float, float]
+    threshold: float
+    user_features: np.ndarray | None = None
+    item_features: np.ndarray | None = None
+    given_propensities: np.ndarray | None = None
+    truth: Truth | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for side, ids, n in (("user", self.user_ids, self.n_users), ("item", self.item_ids, self.n_items)):
+            if len(ids) != n or not ids.is_unique:
+                raise DebiasRecError(f"{side}_ids must hold {n} distinct ids (n_{side}s), got {len(ids)}")
+        low, high = self.rating_scale
+        if not low < self.threshold <= high:
+            raise DebiasRecError(f"threshold must lie in ({low:g}, {high:g}], got {self.threshold:g}")
+        for label in ("biased", "uniform"):
+            part = getattr(self, label)
+            if part is not None:
+                check_interactions(part, label, self.user_ids, self.item_ids, self.rating_scale)
+        self._keep_matrix("user_features", np.float32, self.n_users, None)
+        self._keep_matrix("item_features", np.float32, self.n_items, None)
+        self._keep_matrix("given_propensities", np.float64, self.n_users, self.n_items)
+
+    def _keep_matrix(self, name: str, dtype: type, n_rows: int, n_columns: int | None) -> None:
+        if getattr(self, name) is not None:
+            matrix = _read_only(getattr(self, name), dtype)
+            check_matrix(matrix, name, n_rows, n_columns)
+            object.__setattr__(self, name, matrix)
+
+    def positives(self, ratings: np.ndarray) -> np.ndarray:
+        """Bool [n]: which of the ratings (in stars) are positive."""
+        return np.asarray(ratings) >= self.threshold
+
+    def split(self, name: str, seed: int = 0) -> Split:
+        """Cut the data by a named protocol.
+
+        Args:
+            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "interd", "ltd").
+            seed: seed of the permutation; the same seed gives the same parts.
+
+        Raises:
+            DebiasRecError: an unknown name, uniform ratings are needed and absent, or a part would be empty.
+        """
+        from .splits import make_split
+
+        return make_split(self, name, seed)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything a method can see: ids, ratings, scale, threshold, features, propensities."""
+        digest = hashlib.sha256()
+        header = [list(map(float, self.rating_scale)), float(self.threshold)]
+        for value in (header, _plain(self.user_ids), _plain(self.item_ids)):
+            digest.update(json.dumps(value).encode())
+        arrays = [self.user_features, self.item_features, self.given_propensities]
+        for part in (self.biased, self.uniform):
+            arrays += [None, None, None] if part is None else [part.users, part.items, part.ratings]
+        for array in arrays:
+            digest.update(b"none" if array is None else f"{array.dtype.str}{array.shape}".encode())
+            if array is not None:
+                digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A data set cut into parts by a named protocol; a part that the protocol does not have is None."""
+
+    dataset: Dataset
+    name: str
+    seed: int
+    train: Interactions
+    biased_validation: Interactions | None = None
+    biased_test: Interactions | None = None
+    uniform_train: Interactions | None = None
+    uniform_validation: Interactions | None = None
+    uniform_test: Interactions | None = None
+
+    def parts(self) -> Iterator[tuple[str, Interactions]]:
+        """The names and rows of the parts that exist, biased ones first."""
+        for field in fields(self)[3:]:
+            part = getattr(self, field.name)
+            if part is not None:
+                yield field.name, part
+
+    def counts(self) -> pd.DataFrame:
+        """A row per part: part, rows, users, items, positives."""
+        rows = [
+            (
+                name,
+                len(part),
+                len(np.unique(part.users)),
+                len(np.unique(part.items)),
+                int(self.dataset.positives(part.ratings).sum()),
+            )
+            for name, part in self.parts()
+        ]
+        return pd.DataFrame(rows, columns=["part", "rows", "users", "items", "positives"])
+
+
+def _read_only(values: np.ndarray, dtype: type) -> np.ndarray:
+    values = np.asarray(values)
+    if dtype is np.int64 and values.dtype.kind not in "iu" and values.size:
+        raise DebiasRecError(f"users and items must be integers, got dtype {values.dtype}")
+    array = np.ascontiguousarray(values, dtype=dtype)
+    # A view, so that the caller's own array stays writable; a copy when it was, so that it can't change ours.
+    array = array.copy() if array is values and values.flags.writeable else array.view()
+    array.flags.writeable = False
+    return array
+
+
+def _plain(ids: pd.Index) -> list:
+    return [value if isinstance(value, str) else str(value) for value in ids.tolist()]

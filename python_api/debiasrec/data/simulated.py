@@ -1,0 +1,143 @@
+"""A data set with known relevance and known exposure, made from a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr
+
+from ..errors import DebiasRecError
+from .dataset import Dataset, Interactions, Truth
+
+STARS = np.arange(1.0, 6.0)
+CUTS = np.array([-1.0, -0.3, 0.5, 1.2])
+RATING_APPEAL = np.array([1.0, 0.2, 0.2, 1.0, 1.0])
+SPREADS = np.array([0.4, 2.5])
+THRESHOLD = 4.0
+N_CLASSES = 5
+
+
+def load_simulated(
+    *,
+    n_users: int = 1000,
+    n_items: int = 300,
+    density: float = 0.08,
+    uniform_per_user: int = 15,
+    latent_factors: int = 4,
+    seed: int = 0,
+) -> Dataset:
+    """Simulate users who choose what they rate, and a uniform sample of the same users' ratings.
+
+    Ratings, an ordered probit per pair (all draws independent):
+
+        m[u,i] = -0.2 + a[u] + b[i] + p[u].q[i]      a ~ N(0, 0.3^2), b ~ N(0, 0.2^2), p.q of variance 0.3
+        z[u,i] = m[u,i] + s[i] * e[u,i]              e ~ N(0, 1); s = 0.4 (bland item) or 2.5 (divisive), one in two
+        r[u,i] = 1 + #{cuts < z[u,i]}                cuts = -1, -0.3, 0.5, 1.2
+        relevance[u,i] = P(r >= 4) = 1 - Phi((0.5 - m) / s)
+        expected_rating[u,i] = 1 + sum over cuts of 1 - Phi((cut - m) / s)
+
+    Self-selection, missing not at random: people rate what they liked or hated, active people rate more, and popular
+    items are rated more,
+
+        exposure[u,i] = min(1, c * activity[u] * popularity[i] * appeal[r[u,i]])
+        log activity ~ N(0, 0.5^2), log popularity ~ N(0.5 b[i], 0.4^2), appeal = 1, 0.2, 0.2, 1, 1 for 1..5 stars
+
+    with c such that the mean of exposure is ``density``. The pair is a biased row with that probability. Lukewarm
+    ratings rarely show: a bland item looks better in the biased rows than it is, and the order of bland and divisive
+    items is wrong there. Each user also rates ``uniform_per_user`` items drawn uniformly without replacement; a pair
+    in both parts has the same rating.
+
+    Features are one-hot quintiles of activity (users) and of popularity (items).
+
+    Args:
+        n_users: >= 2.
+        n_items: >= 2.
+        density: share of all pairs that users rate by choice on average, in (0, 0.3].
+        uniform_per_user: 1..n_items.
+        latent_factors: dimension of p and q, >= 1.
+        seed: >= 0.
+
+    Returns:
+        A data set with ``truth``; ``given_propensities`` are the true exposure probabilities.
+
+    Raises:
+        DebiasRecError: an option outside its range.
+    """
+    _check_options(n_users, n_items, density, uniform_per_user, latent_factors, seed)
+    streams = iter(np.random.SeedSequence(seed).spawn(4))
+    preference, item_bias, spread = _preferences(n_users, n_items, latent_factors, np.random.default_rng(next(streams)))
+    noise = np.random.default_rng(next(streams)).standard_normal((n_users, n_items))
+    level = np.searchsorted(CUTS, preference + spread * noise)
+    above = ndtr((preference[:, :, None] - CUTS) / spread[None, :, None])
+
+    rng = np.random.default_rng(next(streams))
+    activity = np.exp(0.5 * rng.standard_normal(n_users))
+    popularity = np.exp(0.4 * rng.standard_normal(n_items) + 0.5 * item_bias)
+    exposure = _scaled(activity[:, None] * popularity * RATING_APPEAL[level], density)
+    rated = np.nonzero(rng.random((n_users, n_items)) < exposure)
+
+    rng = np.random.default_rng(next(streams))
+    drawn = rng.random((n_users, n_items)).argsort(axis=1)[:, :uniform_per_user]
+    uniform = (np.repeat(np.arange(n_users), uniform_per_user), np.sort(drawn, axis=1).ravel())
+    return Dataset(
+        name="simulated",
+        biased=Interactions(*rated, STARS[level[rated]]),
+        uniform=Interactions(*uniform, STARS[level[uniform]]),
+        n_users=n_users,
+        n_items=n_items,
+        user_ids=pd.RangeIndex(n_users),
+        item_ids=pd.RangeIndex(n_items),
+        rating_scale=(1.0, 5.0),
+        threshold=THRESHOLD,
+        user_features=_quintiles(activity),
+        item_features=_quintiles(popularity),
+        given_propensities=exposure,
+        truth=Truth(relevance=above[:, :, 2], exposure=exposure, expected_rating=1.0 + above.sum(axis=2)),
+        notes=(f"simulated from seed {seed}; relevance and exposure are known",),
+    )
+
+
+def _preferences(
+    n_users: int, n_items: int, latent_factors: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    user_bias = 0.3 * rng.standard_normal(n_users)
+    item_bias = 0.2 * rng.standard_normal(n_items)
+    user_factors = rng.standard_normal((n_users, latent_factors))
+    item_factors = rng.standard_normal((n_items, latent_factors))
+    match = user_factors @ item_factors.T * np.sqrt(0.3 / latent_factors)
+    spread = rng.choice(SPREADS, n_items)
+    return -0.2 + user_bias[:, None] + item_bias + match, item_bias, spread
+
+
+def _scaled(weight: np.ndarray, density: float) -> np.ndarray:
+    """min(1, c * weight) with mean ``density``: Newton steps on c, convex and increasing below the cap."""
+    scale = density / weight.mean()
+    for _ in range(50):
+        exposure = np.minimum(1.0, scale * weight)
+        gap = density - exposure.mean()
+        if gap < 1e-12:
+            break
+        scale += gap / (weight * (exposure < 1.0)).mean()
+    return exposure
+
+
+def _quintiles(values: np.ndarray) -> np.ndarray:
+    rank = values.argsort().argsort()
+    return np.eye(N_CLASSES, dtype=np.float32)[rank * N_CLASSES // len(values)]
+
+
+def _check_options(
+    n_users: int, n_items: int, density: float, uniform_per_user: int, latent_factors: int, seed: int
+) -> None:
+    for name, value, low in (
+        ("n_users", n_users, 2),
+        ("n_items", n_items, 2),
+        ("latent_factors", latent_factors, 1),
+        ("seed", seed, 0),
+    ):
+        if value < low:
+            raise DebiasRecError(f"{name} must be >= {low}, got {value}")
+    if not 0 < density <= 0.3:
+        raise DebiasRecError(f"density must lie in (0, 0.3], got {density:g}")
+    if not 1 <= uniform_per_user <= n_items:
+        raise DebiasRecError(f"uniform_per_user must lie in 1..n_items = 1..{n_items}, got {uniform_per_user}")

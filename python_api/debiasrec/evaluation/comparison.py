@@ -1,0 +1,118 @@
+"""What a comparison of methods over several seeds holds, and its summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.dataset import Split
+from .significance import paired_t_test
+
+RESULT_COLUMNS = ["method", "seed", "test", "metric", "value"]
+FIT_COLUMNS = ["method", "seed", "validation_auc", "best_epoch", "stopped_by", "seconds"]
+BASELINES = ("mf", "mf_uniform", "mf_combine")  # plain matrix factorisation, by what it trains on
+
+
+@dataclass
+class Comparison:
+    """Per-seed results of several methods on one split.
+
+    Attributes:
+        split: where the tests come from.
+        seeds: the model seeds asked for.
+        configs: method to its hyper-parameters, the seed left out.
+        families: method to the registry name of its class; the members of the MF family are the baselines.
+        results: method, seed, test, metric, value; one row per figure.
+        fits: method, seed, validation_auc, best_epoch, stopped_by, seconds; one row per fit.
+        dropped: users per test and how many lack a class.
+        ranking_users: ``"defined"`` or ``"both"``: whom the @k metrics average over.
+        device: where the models were trained.
+    """
+
+    split: Split
+    seeds: list[int]
+    configs: dict[str, dict[str, Any]]
+    families: dict[str, str]
+    results: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=RESULT_COLUMNS))
+    fits: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FIT_COLUMNS))
+    dropped: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ranking_users: str = "defined"
+    device: str = "cpu"
+
+    @property
+    def complete(self) -> bool:
+        """Whether every method was fitted with every seed."""
+        return len(self.fits) == len(self.seeds) * len(self.configs)
+
+    @property
+    def baseline(self) -> str | None:
+        """The MF-family method with the best mean validation AUC; None when no such method was fitted.
+
+        The tests play no part in the choice.
+        """
+        fits = self.fits[self.fits["method"].map(self.families).isin(BASELINES)]
+        if fits.empty:
+            return None
+        means = fits.groupby("method", sort=False)["validation_auc"].mean()
+        return str(means.index[0] if means.isna().all() else means.idxmax())
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """method, test, metric, mean, sd (ddof=1), n, baseline, difference, p_value: one row per cell of the table.
+
+        ``difference`` and ``p_value`` compare with the baseline over the seeds both have; blank for the baseline.
+        """
+        return summarise(self.results, self.baseline)
+
+    def save(self, directory: str | Path) -> list[Path]:
+        """Write results.csv, summary.csv, run.json, and comparison.png where matplotlib is installed.
+
+        Args:
+            directory: made when missing; files of the same names are replaced, each in one step.
+
+        Returns:
+            The files written.
+        """
+        from ..report.files import save_comparison
+
+        return save_comparison(self, directory)
+
+    def __str__(self) -> str:
+        from ..report.tables import comparison_text
+
+        return comparison_text(self)
+
+
+def summarise(results: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+    """Mean, standard deviation and the paired comparison with the baseline of every figure.
+
+    Args:
+        results: method, seed, test, metric, value.
+        baseline: the method to compare with, or None.
+
+    Returns:
+        See ``Comparison.summary``; rows in the order the results came in.
+    """
+    records = []
+    keys = ["method", "test", "metric"]
+    cells = {key: rows.set_index("seed")["value"].astype(float) for key, rows in results.groupby(keys, sort=False)}
+    for (method, test, metric), values in cells.items():
+        difference = p_value = float("nan")
+        if baseline is not None and method != baseline:
+            pairs = pd.concat([values, cells[baseline, test, metric]], axis=1, join="inner").to_numpy()
+            difference, p_value = paired_t_test(pairs[:, 0], pairs[:, 1])
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+        records.append((method, test, metric, values.mean(), sd, values.count(), baseline, difference, p_value))
+    columns = [*keys, "mean", "sd", "n", "baseline", "difference", "p_value"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """sha256 of a method's hyper-parameters, whatever their order."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()

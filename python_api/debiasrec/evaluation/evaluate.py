@@ -1,0 +1,124 @@
+"""Both tests in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..data.dataset import Interactions, Split
+from ..errors import DebiasRecError
+from .estimates import ESTIMATES, estimate_names, estimates
+from .metrics import errors, global_auc, harmonic_mean, metric_names, user_metrics
+from .parts import TESTS, TestPart, ranking_users, test_parts, users_dropped
+from .truth import TruthTest, truth_names
+
+if TYPE_CHECKING:
+    from ..methods import Method
+
+Row = dict[tuple[str, str], float]
+
+
+def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,)) -> pd.DataFrame:
+    """Score every model on the biased and on the debiased test of a split.
+
+    Ranking is within the rows a user has in a test, with ties counted by expectation. UAUC averages over users with
+    both classes; the @k metrics over users with a positive, under the ``interd`` protocol over users with both classes.
+    MSE and MAE are against ``model.encode(ratings)``. Under ``both`` stand the harmonic means of the two tests. On
+    simulated data ``truth`` ranks the whole catalogue against the known relevance. Without uniform data ``snips``
+    and ``ips`` estimate what the debiased test would say, from the biased test and popularity propensities.
+
+    Args:
+        models: fitted methods by the name that they get in the table.
+        split: where the tests come from. It should be the split the models were fitted on.
+        ks: list lengths of NDCG, recall and MAP, each at least 1.
+
+    Returns:
+        Index ``method``; columns (test, metric). A test that the split lacks is NaN. ``.attrs["dropped"]``: users per
+        test and how many lack a class; ``.attrs["ranking_users"]``: ``"defined"`` or ``"both"``.
+
+    Raises:
+        DebiasRecError: no models, a k below 1, no test rows, or scores of a wrong shape or not finite.
+
+    Source:
+        InterD section 4.1 (UAUC, NDCG@k, F1 over two tests); Bal section 5.1 (global AUC).
+    """
+    lengths = check_ks(ks)
+    if not models:
+        raise DebiasRecError("models: expected at least one fitted method, got none")
+    parts = test_parts(split)
+    truth = None if split.dataset.truth is None else TruthTest.of(split.dataset)
+    rows = {name: _evaluate_one(name, model, split, parts, truth, lengths) for name, model in models.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=_columns(split, lengths)).astype(float)
+    table.index.name = "method"
+    table.columns = pd.MultiIndex.from_tuples(table.columns, names=["test", "metric"])
+    table.attrs["dropped"] = users_dropped(parts)
+    table.attrs["ranking_users"] = ranking_users(split)
+    return table
+
+
+def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    """The list lengths, ascending and distinct.
+
+    Raises:
+        DebiasRecError: none given, or one below 1.
+    """
+    lengths = tuple(sorted({int(k) for k in ks}))
+    if not lengths or lengths[0] < 1:
+        raise DebiasRecError(f"ks: expected list lengths of at least 1, got {tuple(ks)}")
+    return lengths
+
+
+def score_rows(name: str, model: Method, rows: Interactions) -> np.ndarray:
+    """Scores of rows, checked.
+
+    Raises:
+        DebiasRecError: a wrong number of scores, or some that are not finite.
+    """
+    scores = np.asarray(model.predict(rows.users, rows.items))
+    if scores.shape != (len(rows),):
+        raise DebiasRecError(f"{name}: predict returned shape {scores.shape} for {len(rows)} pairs")
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise DebiasRecError(f"{name}: {bad} of {len(scores)} scores are not finite; was the fit stable?")
+    return scores
+
+
+def _evaluate_one(
+    name: str, model: Method, split: Split, parts: list[TestPart], truth: TruthTest | None, ks: tuple[int, ...]
+) -> Row:
+    scores = score_rows(name, model, Interactions.concatenate(*(part.rows for part in parts)))
+    row: Row = {}
+    start = 0
+    for part in parts:
+        own = scores[start : start + len(part.rows)]
+        start += len(part.rows)
+        values = user_metrics(own, part, ks, ranking_users(split)) | {"auc": global_auc(own, part)}
+        values |= errors(own, model.encode(part.rows.ratings))
+        row |= {(part.name, metric): value for metric, value in values.items()}
+        if split.uniform_test is None and part.name == "biased":
+            row |= estimates(own, part, model, split, ks)
+    for metric in f1_names(ks):
+        both = (row.get((test, metric.removeprefix("f1_")), np.nan) for test in TESTS)
+        row["both", metric] = harmonic_mean(*both)
+    if truth is not None:
+        values = truth.metrics(score_rows(name, model, truth.part.rows), model, ks, ranking_users(split))
+        row |= {("truth", metric): value for metric, value in values.items()}
+    return row
+
+
+def _columns(split: Split, ks: tuple[int, ...]) -> list[tuple[str, str]]:
+    columns = [(test, metric) for test in TESTS for metric in metric_names(ks)]
+    columns += [("both", metric) for metric in f1_names(ks)]
+    if split.uniform_test is None:
+        columns += [(estimate, metric) for estimate in ESTIMATES for metric in estimate_names(ks)]
+    if split.dataset.truth is not None:
+        columns += [("truth", metric) for metric in truth_names(ks)]
+    return columns
+
+
+def f1_names(ks: tuple[int, ...]) -> list[str]:
+    """f1_uauc and f1_ndcg@k."""
+    return ["f1_uauc", *(f"f1_ndcg@{k}" for k in ks)]

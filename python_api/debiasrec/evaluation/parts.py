@@ -1,0 +1,98 @@
+"""The tests of a split, prepared once for every model that is scored on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..data.dataset import Interactions, Split
+from ..errors import DebiasRecError
+
+TESTS = {"biased": "biased_test", "debiased": "uniform_test"}
+
+# Whom the @k metrics average over: users with a positive test row, or users with a positive and a negative one.
+# The InterD protocol keeps the latter, the AutoDebias and Bal protocols the former.
+RANKING_USERS = {"interd": "both"}
+RANKING_USERS_WORDS = {"defined": "users with a positive", "both": "users with a positive and a negative"}
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """One test: its rows, their 0/1 labels, and the user of each row as the group to rank within."""
+
+    __test__ = False  # the name starts like a test case; pytest must not collect it
+
+    name: str
+    rows: Interactions
+    labels: torch.Tensor
+    groups: torch.Tensor
+
+
+def ranking_users(split: Split) -> str:
+    """``"defined"`` or ``"both"``: whom the @k metrics of this split's protocol average over."""
+    return RANKING_USERS.get(split.name, "defined")
+
+
+def make_part(name: str, rows: Interactions, positives: np.ndarray) -> TestPart:
+    """Prepare rows as a test.
+
+    Args:
+        name: what the test is called in the columns.
+        rows: the rated pairs, inside indices.
+        positives: bool [n].
+
+    Returns:
+        The test.
+    """
+    return TestPart(name, rows, torch.from_numpy(np.asarray(positives, dtype=np.uint8)), as_tensor(rows.users))
+
+
+def test_parts(split: Split) -> list[TestPart]:
+    """The tests this split has, the biased one first.
+
+    Raises:
+        DebiasRecError: the split has no test at all.
+    """
+    parts = []
+    for name, field in TESTS.items():
+        rows = getattr(split, field)
+        if rows is not None and len(rows):
+            parts.append(make_part(name, rows, split.dataset.positives(rows.ratings)))
+    if not parts:
+        raise DebiasRecError(f"split {split.name!r} of {split.dataset.name!r} has no test rows: nothing to evaluate on")
+    return parts
+
+
+test_parts.__test__ = False  # type: ignore[attr-defined]
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor of a possibly read-only array, without a copy where torch allows it."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def users_dropped(parts: list[TestPart]) -> pd.DataFrame:
+    """How many users each test has, and how many lack a class.
+
+    Args:
+        parts: the prepared tests.
+
+    Returns:
+        One row per test: users, no_positive, no_negative, kept_uauc (both classes), kept_ranking (a positive).
+    """
+    records = {}
+    for part in parts:
+        rows = np.bincount(part.rows.users)
+        positives = np.bincount(part.rows.users, weights=part.labels.numpy(), minlength=len(rows))[rows > 0]
+        rows = rows[rows > 0]
+        no_positive, no_negative = int((positives == 0).sum()), int((positives == rows).sum())
+        records[part.name] = {
+            "users": len(rows),
+            "no_positive": no_positive,
+            "no_negative": no_negative,
+            "both_classes": len(rows) - no_positive - no_negative,
+        }
+    return pd.DataFrame.from_dict(records, orient="index").rename_axis("test")

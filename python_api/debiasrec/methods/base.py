@@ -1,0 +1,282 @@
+"""What every method shares: hyper-parameters, fit, predict, encode, recommend, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from debiasrec.errors import DebiasRecError
+from debiasrec.methods import persistence, serving
+from debiasrec.methods.options import check_options
+from debiasrec.models import TABLE_NAMES, MatrixFactorization
+from debiasrec.training.learner import Learner
+from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
+from debiasrec.training.loop import ProgressEvent, TrainingRun, train
+from debiasrec.training.validation import make_validator
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from debiasrec.data.dataset import Interactions, Split
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Method(BaseEstimator):
+    """A recommender of matrix-factorisation scores, trained on a split.
+
+    A method states which rows it trains on (`training_rows`), adds columns to them (`prepare`), and states its objective (`loss`);
+    one with several models also states their turns (`learners`, `step`).
+
+    Args:
+        factors: length of the factor vectors.
+        lr: learning rate.
+        l2: coefficient of half the squared norm of the distinct factor rows of a step (biases are not decayed).
+        l2_rows: "touched" (rows of rated pairs) or "block" (all rows of the block; block batches only).
+        batching: "flat" (shuffled rated pairs) or "block" (user block x item block).
+        batch_size: rated pairs per flat batch.
+        user_block, item_block: rows per block.
+        optimizer: "adam" or "sgd".
+        reduction: "mean" or "sum" of the objective of a step (its L2 term included).
+        target: coding of the ratings: "signed" (+1/-1 by the threshold), "binary" (1/0) or "stars".
+        max_epochs: upper limit.
+        patience: epochs without improvement before stopping; the best epoch is restored.
+        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse".
+        seed: seeds the initial values, the order of the batches, and samples.
+
+    Attributes (after fit):
+        model_: the fitted MatrixFactorization.
+        history_: DataFrame epoch, loss (mean over steps), validation, seconds.
+        best_epoch_, stopped_by_, fit_seconds_.
+    """
+
+    name: ClassVar[str]
+    needs_uniform: ClassVar[bool] = False
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    needs_empty_blocks: ClassVar[bool] = False
+
+    factors: int = 10
+    lr: float = 0.01
+    l2: float = 1.0
+    l2_rows: str = "touched"
+    batching: str = "flat"
+    batch_size: int = 1024
+    user_block: int = 6000
+    item_block: int = 500
+    optimizer: str = "adam"
+    reduction: str = "mean"
+    target: str = "signed"
+    max_epochs: int = 200
+    patience: int = 20
+    criterion: str = "auc"
+    seed: int = 0
+
+    # What a method defines.
+
+    def training_rows(self, split: Split) -> Interactions:
+        """The rows of the split that are trained on."""
+        return split.train
+
+    def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
+        """Further columns of the training rows; "users", "items" and "targets" are there already."""
+        return {}
+
+    def learners(self, device: str | torch.device) -> dict[str, Learner]:
+        """The learners by name; "rating" trains the model that predicts."""
+        return {"rating": self._learner(self.model_, self.lr, self.l2)}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before every epoch (from 1)."""
+
+    def warmup_epochs(self) -> int:
+        """Epochs at the start during which the predicting model does not train."""
+        return 0
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The objective on a batch without its L2 term, a scalar, differentiable in the tables of `model_`."""
+        raise NotImplementedError
+
+    def step(self, batch: Batch) -> Tensor:
+        """One update on a batch; returns the loss, detached."""
+        loss = self.loss(batch)
+        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch)))
+        return loss.detach()
+
+    # What every method does.
+
+    def fit(
+        self,
+        split: Split,
+        *,
+        device: str | torch.device = "cpu",
+        progress: Callable[[ProgressEvent], None] | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Train on a split.
+
+        Args:
+            split: a split of a Dataset.
+            device: where to train; the fitted model comes back to the CPU.
+            progress: called with a ProgressEvent after every epoch.
+            checkpoint: folder for a checkpoint, written every few seconds; an older one there is replaced.
+            resume: continue from that checkpoint, to the same bits as an uninterrupted fit.
+
+        Raises:
+            DebiasRecError: an option is out of range, or the split lacks what the method needs.
+            DivergenceError: the loss stopped being finite.
+            CheckpointError: the checkpoint belongs to other options, other data or another split.
+        """
+        check_options(self)
+        if resume and checkpoint is None:
+            raise DebiasRecError("resume=True needs checkpoint=, the folder of the checkpoint to continue from")
+        started = time.perf_counter()
+        loader = self._start(split, device)
+        validator = make_validator(split, self.encode, self.criterion, device)
+        warmup = self.warmup_epochs()
+        run = TrainingRun(
+            max_epochs=self.max_epochs + warmup,
+            patience=self.patience,
+            higher_is_better=self.criterion == "auc",
+            warmup_epochs=warmup,
+            advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
+        )
+        task = _Task(self, validator and (lambda: validator(self.model_.score)))
+        folder = None if checkpoint is None else Path(checkpoint)
+        identity = self._identity(split) if folder else None
+        train(task, loader, run, progress=progress, checkpoint=folder, identity=identity, resume=resume)
+        self._finish(run, time.perf_counter() - started)
+        return self
+
+    def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
+        data = split.dataset
+        rows = self.training_rows(split)
+        if not len(rows):
+            raise DebiasRecError(f"method {self.name}: the split {split.name!r} has no rows to train on")
+        self.threshold_ = float(data.threshold)
+        self.catalogue_ = serving.Catalogue.of(split)
+        self.n_users_, self.n_items_, self.n_rows_ = data.n_users, data.n_items, len(rows)
+        targets = self.encode(rows.ratings)
+        arrays = {"users": rows.users, "items": rows.items, "targets": targets, **self.prepare(split, rows)}
+        columns = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
+        self.offset_ = float(np.mean(targets, dtype=np.float64)) if self.target == "stars" else 0.0
+        self.model_ = self._model(self.factors, 0, device, self.offset_)
+        self.learners_ = self.learners(device)
+        if self.batching == "flat":
+            return FlatLoader(columns, batch_size=self.batch_size, seed=self.seed)
+        return BlockLoader(
+            columns,
+            n_users=data.n_users,
+            n_items=data.n_items,
+            user_block=self.user_block,
+            item_block=self.item_block,
+            seed=self.seed,
+            skip_empty=not self.needs_empty_blocks,
+        )
+
+    def _model(
+        self, factors: int, stream: int, device: str | torch.device, offset: float = 0.0
+    ) -> MatrixFactorization:
+        seed = (self.seed, 0, stream)
+        return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
+
+    def _learner(self, model: MatrixFactorization, lr: float, l2: float) -> Learner:
+        return Learner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
+
+    def _l2_scale(self, count: int) -> float:
+        """The factor of the L2 term: the mean objective is the summed one over its count."""
+        return 1.0 if self.reduction == "sum" else 1.0 / max(count, 1)
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        self.model_.to_("cpu")
+        del self.learners_
+        self.history_ = pd.DataFrame(run.history, columns=["epoch", "loss", "validation", "seconds"])
+        self.history_["validation"] = self.history_["validation"].astype(float)
+        self.best_epoch_ = run.early_stopping.best_epoch or run.epoch
+        self.stopped_by_ = run.stopped_by
+        self.fit_seconds_ = seconds
+
+    def _identity(self, split: Split) -> dict[str, Any]:
+        return {
+            "method": self.name,
+            **self.get_params(),
+            "data fingerprint": split.dataset.fingerprint(),
+            "split": split.name,
+            "split seed": split.seed,
+        }
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of pairs, float32 [n].
+
+        Args:
+            users, items: inside indices [n].
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        check_is_fitted(self, "model_")
+        pair = [torch.tensor(np.asarray(column, dtype=np.int64)) for column in (users, items)]
+        with torch.no_grad():
+            return self.model_.score(*pair).numpy()
+
+    def encode(self, ratings: np.ndarray) -> np.ndarray:
+        """Ratings in stars as the targets this method trains on, float32 [n]."""
+        check_is_fitted(self, "threshold_")
+        stars = np.asarray(ratings, dtype=np.float32)
+        if self.target == "stars":
+            return stars
+        positive = (stars >= self.threshold_).astype(np.float32)
+        return positive if self.target == "binary" else 2.0 * positive - 1.0
+
+    def recommend(self, users: Any, k: int = 10) -> pd.DataFrame:
+        """The k best items of each user that the user has not rated in training.
+
+        A known user without a training rating is ranked by the item biases and the user's initial factors.
+
+        Args:
+            users: outside user ids (one id, or a sequence).
+            k: items per user; fewer where a user has fewer unseen items.
+
+        Returns:
+            DataFrame user, item (outside ids), score, rank (from 1).
+
+        Raises:
+            DebiasRecError: an unknown user, or k < 1.
+        """
+        check_is_fitted(self, "model_")
+        return serving.recommend(self.model_, self.catalogue_, users, k)
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the fitted model as one safetensors file with JSON in its header; returns the file."""
+        check_is_fitted(self, "history_")
+        return persistence.save(self, Path(directory))
+
+
+class _Task:
+    """A method as the training loop sees it."""
+
+    def __init__(self, method: Method, validation: Callable[[], float] | None) -> None:
+        self.step, self.begin_epoch = method.step, method.begin_epoch
+        self._method = method
+        self._validation = validation
+
+    def validation(self) -> float | None:
+        return None if self._validation is None else self._validation()
+
+    def tensors(self) -> dict[str, Tensor]:
+        learners = self._method.learners_.items()
+        return {f"{key}.{name}": tensor for key, learner in learners for name, tensor in learner.tensors().items()}
+
+    def best_tensors(self) -> dict[str, Tensor]:
+        names = {f"rating.{name}" for name in TABLE_NAMES}
+        return {name: tensor for name, tensor in self.tensors().items() if name in names}

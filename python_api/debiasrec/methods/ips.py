@@ -1,0 +1,60 @@
+"""Inverse propensity scoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+import debias_ext
+from debiasrec.methods.base import Method
+from debiasrec.propensity import make_propensity
+from debiasrec.training.loader import Batch
+
+if TYPE_CHECKING:
+    from debiasrec.data.dataset import Interactions, Split
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class IPS(Method):
+    """Matrix factorisation with every squared error weighted by one over its propensity: sum of (s - t)^2 / q.
+
+    Args:
+        propensity: "naive_bayes", "logistic", "popularity", "given", or "auto": naive Bayes where the split has uniform
+            training ratings, popularity elsewhere. Naive Bayes uses the classes of the target coding: the stars for
+            target="stars", positive and negative otherwise.
+        clip_min: propensities below are raised to it; None leaves it to the estimator.
+
+    Attributes (after fit):
+        propensity_: the fitted estimator; `propensity_.describe()` tells what was clipped.
+
+    Source: Schnabel et al., ICML 2016, eq (10).
+    """
+
+    name: ClassVar[str] = "ips"
+    summary: ClassVar[str] = "inverse propensity scoring"
+    source: ClassVar[str] = "Schnabel et al., Recommendations as Treatments, ICML 2016"
+
+    propensity: str = "auto"
+    clip_min: float | None = None
+
+    def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
+        """Fit the propensity model on the split and evaluate it on the training rows."""
+        name = self.propensity
+        if name == "auto":
+            name = "popularity" if split.uniform_train is None else "naive_bayes"
+        options: dict[str, Any] = {}
+        if name == "naive_bayes":
+            options["levels"] = "stars" if self.target == "stars" else "binary"
+        if self.clip_min is not None:
+            options["clip_min"] = self.clip_min
+        self.propensity_ = make_propensity(name, **options).fit(split)
+        propensities = self.propensity_.predict(rows.users, rows.items, rows.ratings)
+        return {"propensities": propensities.astype(np.float32)}
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The weighted squared error."""
+        scores = self.model_.score(batch.users, batch.items)
+        return debias_ext.ips_loss(scores, batch["targets"], batch["propensities"], reduction=self.reduction)

@@ -1,0 +1,35 @@
+"""Methods by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from debiasrec.errors import DebiasRecError
+from debiasrec.methods.base import Method
+from debiasrec.methods.dr import DR
+from debiasrec.methods.ips import IPS
+from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.snips import SNIPS
+from debiasrec.naming import unknown_name
+
+REGISTRY: dict[str, type[Method]] = {cls.name: cls for cls in (MF, MFUniform, MFCombine, IPS, SNIPS, DR)}
+
+
+def make(name: str, **params: Any) -> Method:
+    """A method by name, with the given hyper-parameters.
+
+    Args:
+        name: a key of REGISTRY.
+        params: hyper-parameters of that method.
+
+    Raises:
+        DebiasRecError: the name or an option is unknown; the message names the nearest valid one.
+    """
+    if name not in REGISTRY:
+        raise DebiasRecError(unknown_name("method", name, REGISTRY))
+    cls = REGISTRY[name]
+    valid = cls._get_param_names()
+    for option in params:
+        if option not in valid:
+            raise DebiasRecError(unknown_name(f"option of {name}", option, valid))
+    return cls(**params)

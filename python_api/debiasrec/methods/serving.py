@@ -1,0 +1,88 @@
+"""Recommendations by outside ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from debiasrec.errors import DebiasRecError
+from debiasrec.models import MatrixFactorization
+
+if TYPE_CHECKING:
+    from debiasrec.data.dataset import Split
+
+# Users scored at once: the score matrix of a chunk stays at a few million floats.
+_CHUNK_SCORES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Outside ids, and what each user has rated in training.
+
+    Attributes:
+        user_ids, item_ids: the position is the inside index.
+        seen_offsets: int64 [U + 1]; the seen items of user u are seen_items[seen_offsets[u] : seen_offsets[u + 1]].
+        seen_items: int64.
+    """
+
+    user_ids: pd.Index
+    item_ids: pd.Index
+    seen_offsets: np.ndarray
+    seen_items: np.ndarray
+
+    @staticmethod
+    def of(split: Split) -> Catalogue:
+        """The catalogue of a split; seen are the pairs of its training parts, biased and uniform."""
+        data = split.dataset
+        parts = [part for part in (split.train, split.uniform_train) if part is not None]
+        users = np.concatenate([part.users for part in parts])
+        items = np.concatenate([part.items for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=data.n_users))])
+        return Catalogue(data.user_ids, data.item_ids, offsets, items[np.argsort(users, kind="stable")])
+
+    def seen(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(positions in `users`, items) of all seen pairs of the users."""
+        counts = self.seen_offsets[users + 1] - self.seen_offsets[users]
+        rows = np.repeat(np.arange(len(users)), counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return rows, self.seen_items[np.repeat(self.seen_offsets[users], counts) + within]
+
+
+def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: int) -> pd.DataFrame:
+    """The k best unseen items of each user; see `Method.recommend`."""
+    if k < 1:
+        raise DebiasRecError(f"k must be at least 1, got {k}")
+    one = isinstance(users, str) or np.ndim(users) == 0
+    outside = pd.Index([users] if one else users)
+    inside = catalogue.user_ids.get_indexer(outside)
+    unknown = outside[inside < 0]
+    if len(unknown):
+        shown = ", ".join(repr(user) for user in unknown[:5].tolist())
+        raise DebiasRecError(f"users: {len(unknown)} of {len(outside)} ids are not in the training data: {shown}")
+    size = max(1, _CHUNK_SCORES // max(len(catalogue.item_ids), 1))
+    chunks = [_best(model, catalogue, inside[start : start + size], k) for start in range(0, len(inside), size)]
+    rows, items, scores, ranks = (np.concatenate(column) for column in zip(*_shifted(chunks, size), strict=True))
+    return pd.DataFrame({"user": outside[rows], "item": catalogue.item_ids[items], "score": scores, "rank": ranks})
+
+
+def _shifted(chunks: list[tuple[np.ndarray, ...]], size: int) -> list[tuple[np.ndarray, ...]]:
+    empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64))
+    return [(rows + number * size, *rest) for number, (rows, *rest) in enumerate(chunks)] or [empty]
+
+
+@torch.no_grad()
+def _best(
+    model: MatrixFactorization, catalogue: Catalogue, users: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(position in users, item, score, rank) of the best unseen items."""
+    everything = torch.arange(len(catalogue.item_ids))
+    scores = model.user_side(torch.from_numpy(users)) @ model.item_side(everything).T
+    seen_rows, seen_items = catalogue.seen(users)
+    scores[torch.from_numpy(seen_rows), torch.from_numpy(seen_items)] = -torch.inf
+    best = torch.topk(scores, min(k, scores.shape[1]), dim=1)
+    rows, places = np.nonzero(torch.isfinite(best.values).numpy())
+    return rows, best.indices.numpy()[rows, places], best.values.numpy()[rows, places], places + 1

@@ -1,0 +1,86 @@
+"""Matrix factorisation with user and item biases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import debias_ext
+
+TABLE_NAMES = ("user_factors", "item_factors", "user_bias", "item_bias")
+
+
+class MatrixFactorization:
+    """s(u, i) = P[u].Q[i] + a[u] + b[i] + offset.
+
+    Args:
+        n_users, n_items: numbers of rows of the tables.
+        factors: length d of the factor vectors.
+        seed: seeds the initial values, Normal(0, sqrt(2 / rows)) for factors and biases alike.
+        offset: a constant added to every score (the mean rating where the targets are stars).
+        device: where the tables live; the initial values are drawn on the CPU, so they do not depend on it.
+
+    Source: Koren, Bell, Volinsky 2009, eq (4); initial values as in Chen et al., AutoDebias, SIGIR 2021 (He normal, fan-out).
+    """
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        factors: int,
+        *,
+        seed: int | tuple[int, ...],
+        offset: float = 0.0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        generator = np.random.default_rng(seed)
+
+        def table(rows: int, *columns: int) -> Tensor:
+            values = generator.standard_normal((rows, *columns), dtype=np.float32)
+            values *= np.float32(math.sqrt(2.0 / max(rows, 1)))
+            return torch.from_numpy(values).to(device).requires_grad_()
+
+        self.offset = float(offset)
+        self.user_factors = table(n_users, factors)
+        self.item_factors = table(n_items, factors)
+        self.user_bias = table(n_users)
+        self.item_bias = table(n_items)
+
+    def tables(self) -> dict[str, Tensor]:
+        """The four parameter tables by name, live (not copies)."""
+        return {name: getattr(self, name) for name in TABLE_NAMES}
+
+    def score(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of pairs, [B], differentiable in the tables.
+
+        Args:
+            users, items: int64 [B], inside indices.
+        """
+        return debias_ext.mf_score(
+            self.user_factors,
+            self.item_factors,
+            users,
+            items,
+            self.user_bias,
+            self.item_bias,
+            offset=self.offset,
+        )
+
+    def user_side(self, rows: Tensor) -> Tensor:
+        """[P, a + offset, 1] of the given users, [m, d + 2]: scores of a block are user_side @ item_side.T."""
+        bias = self.user_bias[rows].unsqueeze(1) + self.offset
+        return torch.cat([self.user_factors[rows], bias, torch.ones_like(bias)], dim=1)
+
+    def item_side(self, rows: Tensor) -> Tensor:
+        """[Q, 1, b] of the given items, [n, d + 2]."""
+        bias = self.item_bias[rows].unsqueeze(1)
+        return torch.cat([self.item_factors[rows], torch.ones_like(bias), bias], dim=1)
+
+    def to_(self, device: str | torch.device) -> MatrixFactorization:
+        """Move the tables to a device, in place."""
+        for name, tensor in self.tables().items():
+            setattr(self, name, tensor.detach().to(device).requires_grad_())
+        return self

@@ -1,0 +1,57 @@
+"""Estimators of the probability that a rating was observed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import DebiasRecError
+from ..naming import unknown_name
+from .base import PropensityEstimator
+from .given import GivenPropensity
+from .logistic import LogisticPropensity
+from .naive_bayes import NaiveBayesPropensity
+from .popularity import PopularityPropensity
+
+PROPENSITIES: MappingProxyType[str, type[PropensityEstimator]] = MappingProxyType(
+    {
+        "naive_bayes": NaiveBayesPropensity,
+        "logistic": LogisticPropensity,
+        "popularity": PopularityPropensity,
+        "given": GivenPropensity,
+    }
+)
+
+__all__ = [
+    "PROPENSITIES",
+    "GivenPropensity",
+    "LogisticPropensity",
+    "NaiveBayesPropensity",
+    "PopularityPropensity",
+    "PropensityEstimator",
+    "make_propensity",
+]
+
+
+def make_propensity(name: str, **options: Any) -> PropensityEstimator:
+    """A propensity estimator by name.
+
+    Args:
+        name: a key of ``PROPENSITIES`` ("naive_bayes", "logistic", "popularity", "given").
+        options: keyword options of that estimator.
+
+    Returns:
+        The estimator, not fitted.
+
+    Raises:
+        DebiasRecError: an unknown name or option (the nearest known one is named), or an option out of range.
+    """
+    if name not in PROPENSITIES:
+        raise DebiasRecError(unknown_name("propensity estimator", name, PROPENSITIES))
+    cls = PROPENSITIES[name]
+    known = [field.name for field in fields(cls) if field.init]
+    for option in options:
+        if option not in known:
+            raise DebiasRecError(unknown_name(f"option of propensity estimator {name}", option, known))
+    return cls(**options)

@@ -1,0 +1,1 @@
+"""Tables, files, pictures and progress of a comparison."""

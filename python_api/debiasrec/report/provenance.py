@@ -1,0 +1,41 @@
+"""What a result was computed with."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+PACKAGES = ("debias-ext", "torch", "numpy", "pandas", "scipy", "scikit-learn")
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """Versions, the machine, threads and the instruction set that the operators picked.
+
+    Args:
+        device: where the models were trained.
+
+    Returns:
+        Plain values, ready for JSON.
+    """
+    from debias_ext import _C
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "threads": torch.get_num_threads(),
+        "simd": _C.simd_level(),
+        "device": device,
+        "command": sys.argv,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

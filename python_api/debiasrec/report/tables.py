@@ -1,0 +1,198 @@
+"""Tables for people: a comparison, or one evaluation, in 80 columns."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..evaluation.metrics import higher_is_better
+from ..evaluation.parts import RANKING_USERS_WORDS
+from .plot import metric_label
+
+if TYPE_CHECKING:
+    from ..evaluation.comparison import Comparison
+
+MAIN = ("uauc", "auc", "ndcg")  # a table each; the other metrics share one per test
+TEST_TITLES = {
+    "biased": "biased test",
+    "debiased": "debiased test",
+    "both": "F1 of both",
+    "snips": "SNIPS estimate",
+    "ips": "IPS estimate",
+    "truth": "known truth",
+}
+TEST_NOTES = {
+    "truth": "Known truth: each user's whole catalogue; relevant where P(positive) >= 0.5; RMSE to the expected target.",
+    "snips": "No uniform ratings: SNIPS and IPS reweight the biased test by popularity propensities; a rough estimate.",
+}
+COLUMNS = 5  # that many figures with their spread fit into 80 columns
+BEST, WORSE = "*", "↓"
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """All tables of a comparison and how to read them.
+
+    Args:
+        comparison: complete or not.
+
+    Returns:
+        Something for ``rich.console.Console.print``.
+    """
+    data, split = comparison.split.dataset, comparison.split
+    head = f"{data.name}, split {split.name} (seed {split.seed}), {len(comparison.seeds)} model seed(s)"
+    if not comparison.complete:
+        head += f": INCOMPLETE, {len(comparison.fits)} of {len(comparison.seeds) * len(comparison.configs)} fits done"
+    return Group(
+        Text(head, style="bold"),
+        summary_view(comparison.summary, comparison.baseline),
+        Text(reading_guide(comparison)),
+    )
+
+
+def summary_view(summary: pd.DataFrame, baseline: str | None = None) -> RenderableType:
+    """The tables of a summary: one per main metric with every test side by side, then the other metrics per test.
+
+    Args:
+        summary: ``Comparison.summary``, or one in its form.
+        baseline: the method that the others are compared with, or None.
+
+    Returns:
+        Something for ``rich.console.Console.print``.
+    """
+    shown = summary[summary["mean"].notna()]
+    base = shown["metric"].str.removeprefix("f1_")
+    main = base.str.partition("@")[0].isin(MAIN)
+    tables: list[RenderableType] = []
+    for metric in base[main].unique():
+        tables.append(_metric_table(metric, shown[base == metric], baseline))
+    for test in shown.loc[~main, "test"].unique():
+        rows = shown[~main & (shown["test"] == test)]
+        metrics = list(rows["metric"].unique())
+        for start in range(0, len(metrics), COLUMNS):
+            tables.append(_rest_table(test, rows[rows["metric"].isin(metrics[start : start + COLUMNS])], baseline))
+    return Group(*tables)
+
+
+def evaluation_view(table: pd.DataFrame) -> RenderableType:
+    """The result of ``evaluate`` and how to read it.
+
+    Args:
+        table: what ``debiasrec.evaluate`` returned.
+
+    Returns:
+        Something for ``rich.console.Console.print``.
+    """
+    long = table.stack(["test", "metric"], future_stack=True).rename("mean").reset_index()
+    summary = long.assign(sd=float("nan"), difference=float("nan"), p_value=float("nan"))
+    lines = [legend(None, several=False), dropped_text(table.attrs["dropped"], table.attrs["ranking_users"])]
+    return Group(summary_view(summary), Text("\n".join(lines + notes(set(summary["test"])))))
+
+
+def reading_guide(comparison: Comparison) -> str:
+    """What the marks mean, whom the metrics leave out, and what the p-value is about."""
+    lines = [legend(comparison.baseline, several=len(comparison.seeds) > 1)]
+    if comparison.baseline is not None and len(comparison.configs) > 1:
+        lines.append(
+            f"Baseline: {comparison.baseline}, best of the MF family by mean AUC on the validation rows, tests unseen. "
+            "diff, p: debiased test against it, paired t-test over model seeds on this one split."
+        )
+    lines.append(dropped_text(comparison.dropped, comparison.ranking_users))
+    return "\n".join(lines + notes(set(comparison.results["test"])))
+
+
+def notes(tests: set[str]) -> list[str]:
+    """What the tests that are no plain test mean."""
+    return [note for test, note in TEST_NOTES.items() if test in tests]
+
+
+def legend(baseline: str | None, *, several: bool) -> str:
+    """How to read a cell."""
+    words = ["mean±sd over seeds" if several else "one seed", f"{BEST} best"]
+    if baseline is not None:
+        words.append(f"{WORSE} worse than {baseline}")
+    return "Reading: " + ", ".join(words) + "; higher is better, except MSE, MAE, RMSE."
+
+
+def dropped_text(dropped: pd.DataFrame, ranking_users: str) -> str:
+    """Who is left out of which average, and why."""
+    parts = [
+        f"{test} {int(row['both_classes'])} of {int(row['users'])} ({int(row['no_positive'])} without a positive, "
+        f"{int(row['no_negative'])} without a negative)"
+        for test, row in dropped.iterrows()
+    ]
+    return (
+        f"UAUC averages over users with both classes: {'; '.join(parts)}. "
+        f"NDCG, Recall, MAP: {RANKING_USERS_WORDS[ranking_users]}. AUC, MSE, MAE: all rows."
+    )
+
+
+def comparison_text(comparison: Comparison, width: int = 80) -> str:
+    """The comparison as plain text."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(comparison_view(comparison))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def _metric_table(metric: str, rows: pd.DataFrame, baseline: str | None) -> Table:
+    tests = [test for test in TEST_TITLES if test in set(rows["test"])]
+    compared = baseline is not None and "debiased" in tests and rows["difference"].notna().any()
+    headers = [TEST_TITLES[test] for test in tests] + (["diff", "p"] if compared else [])
+    table = _new_table(metric_label(metric), headers)
+    cells = {test: _cells(rows[rows["test"] == test], baseline) for test in tests}
+    debiased = rows[rows["test"] == "debiased"].set_index("method")
+    for method in rows["method"].unique():
+        line = [cells[test].get(method, Text("")) for test in tests]
+        table.add_row(method, *line, *(_difference_cells(debiased, method) if compared else []))
+    return table
+
+
+def _rest_table(test: str, rows: pd.DataFrame, baseline: str | None) -> Table:
+    metrics = list(rows["metric"].unique())
+    table = _new_table(TEST_TITLES[test], [metric_label(metric) for metric in metrics])
+    cells = [_cells(rows[rows["metric"] == metric], baseline) for metric in metrics]
+    for method in rows["method"].unique():
+        table.add_row(method, *(column.get(method, Text("")) for column in cells))
+    return table
+
+
+def _new_table(title: str, headers: list[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for header in headers:
+        table.add_column(header, justify="right")
+    return table
+
+
+def _cells(rows: pd.DataFrame, baseline: str | None) -> dict[str, Text]:
+    """A cell per method: bold and starred for the best, an arrow for worse than the baseline."""
+    means = rows.set_index("method")["mean"]
+    sign = 1 if higher_is_better(str(rows["metric"].iloc[0])) else -1
+    best = (sign * means).idxmax() if len(means) > 1 else None
+    floor = sign * means[baseline] if baseline in means.index else float("-inf")
+    cells = {}
+    for method, mean, sd in zip(rows["method"], rows["mean"], rows["sd"]):
+        mark, style = (BEST, "bold green") if method == best else (WORSE, "red") if sign * mean < floor else (" ", "")
+        spread = "" if pd.isna(sd) else f"±{short(sd)}"
+        cells[method] = Text(f"{short(mean)}{spread}{mark}", style=style, no_wrap=True)
+    return cells
+
+
+def _difference_cells(debiased: pd.DataFrame, method: str) -> list[Text]:
+    if method not in debiased.index or pd.isna(debiased.loc[method, "difference"]):
+        return [Text(""), Text("")]
+    difference, p_value = debiased.loc[method, "difference"], debiased.loc[method, "p_value"]
+    p_text = "" if pd.isna(p_value) else "<.001" if p_value < 0.001 else short(p_value, 3)
+    style = "bold" if p_value < 0.05 else ""
+    return [Text(f"{'+' if difference >= 0 else '-'}{short(abs(difference))}", style), Text(p_text, style)]
+
+
+def short(value: float, digits: int = 4) -> str:
+    """A figure without its leading zero: .7560, 1.0000."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text

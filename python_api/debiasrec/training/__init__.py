@@ -1,0 +1,27 @@
+"""The training loop and its parts: loaders, optimisers, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+from debiasrec.training.early_stopping import EarlyStopping
+from debiasrec.training.learner import Learner
+from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
+from debiasrec.training.loop import DivergenceError, ProgressEvent, TrainingRun, train
+from debiasrec.training.optimizer import SGD, Adam, make_optimizer
+from debiasrec.training.validation import Validator, make_validator
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Batch",
+    "BlockLoader",
+    "DivergenceError",
+    "EarlyStopping",
+    "FlatLoader",
+    "Learner",
+    "ProgressEvent",
+    "TrainingRun",
+    "Validator",
+    "make_optimizer",
+    "make_validator",
+    "train",
+]

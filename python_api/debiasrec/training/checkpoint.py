@@ -1,0 +1,83 @@
+"""One safetensors file, replaced in one piece: tensors, and JSON in its header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from debiasrec.errors import DebiasRecError
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+class CheckpointError(DebiasRecError):
+    """A file that cannot be read, or that belongs to another training run."""
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and JSON state as one file; a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        tensors: by name; copied to the CPU.
+        state: what JSON can hold.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(plain, metadata={"state": json.dumps(state, allow_nan=False)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # The rename itself is durable only once the folder is on disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the JSON state of a file written by `write`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not one of ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return tensors, json.loads(metadata["state"])
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not a readable file of debiasrec: {error}") from error
+
+
+@torch.no_grad()
+def copy_into(live: Mapping[str, Tensor], stored: Mapping[str, Tensor], prefix: str) -> None:
+    """Copy the stored tensors whose names start with `prefix` into the live ones.
+
+    Raises:
+        CheckpointError: a tensor is missing, or its shape differs.
+    """
+    for name, tensor in live.items():
+        found = stored.get(prefix + name)
+        if found is None or found.shape != tensor.shape:
+            what = "is missing" if found is None else f"has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}"
+            raise CheckpointError(f"the checkpoint does not fit the model: tensor {name!r} {what}")
+        tensor.copy_(found)

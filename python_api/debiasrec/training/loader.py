@@ -1,0 +1,150 @@
+"""Loaders: how the rated pairs of an epoch are cut into steps.
+
+The order of epoch e depends on (seed, e) alone, so training can continue at any epoch without a stored generator state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rated pairs of one step.
+
+    Attributes:
+        users, items: int64 [B], inside indices.
+        columns: further columns of the rated pairs by name (targets, propensities), float32 [B].
+        user_block, item_block: int64, every user and item of the block, in ascending order; None in a flat batch.
+        generator: for what a step draws itself.
+    """
+
+    users: Tensor
+    items: Tensor
+    columns: dict[str, Tensor]
+    user_block: Tensor | None
+    item_block: Tensor | None
+    generator: np.random.Generator
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.columns[name]
+
+
+class _Loader:
+    def __init__(self, columns: dict[str, Tensor], seed: int) -> None:
+        self.columns = columns
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.columns["users"])
+
+    def _generator(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch))
+
+    def _ordered(self, order: np.ndarray) -> dict[str, Tensor]:
+        index = torch.from_numpy(order).to(self.columns["users"].device)
+        return {name: column[index] for name, column in self.columns.items()}
+
+    @staticmethod
+    def _batch(
+        columns: dict[str, Tensor],
+        rows: slice,
+        generator: np.random.Generator,
+        user_block: Tensor | None = None,
+        item_block: Tensor | None = None,
+    ) -> Batch:
+        part = {name: column[rows] for name, column in columns.items()}
+        return Batch(part.pop("users"), part.pop("items"), part, user_block, item_block, generator)
+
+
+class FlatLoader(_Loader):
+    """Shuffled mini-batches of rated pairs; the last one may be smaller.
+
+    Args:
+        columns: "users", "items" (int64 [n]) and further columns [n].
+        batch_size: pairs per step.
+        seed: seeds the order.
+    """
+
+    def __init__(self, columns: dict[str, Tensor], *, batch_size: int, seed: int) -> None:
+        super().__init__(columns, seed)
+        self.batch_size = batch_size
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        generator = self._generator(number)
+        columns = self._ordered(generator.permutation(len(self)))
+        for start in range(0, len(self), self.batch_size):
+            yield self._batch(columns, slice(start, start + self.batch_size), generator)
+
+
+class BlockLoader(_Loader):
+    """User blocks times item blocks, as in the public AutoDebias programs.
+
+    Each epoch shuffles the users into blocks, and for every user block the items anew; a step sees the rated pairs inside one
+    user block x item block. One bucket sort per epoch finds the pairs of all blocks.
+
+    Args:
+        columns: "users", "items" (int64 [n]) and further columns [n].
+        n_users, n_items: numbers of users and items, rated or not.
+        user_block, item_block: rows per block; the last ones may be smaller.
+        seed: seeds the order.
+        skip_empty: leave out blocks without a rated pair.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, Tensor],
+        *,
+        n_users: int,
+        n_items: int,
+        user_block: int,
+        item_block: int,
+        seed: int,
+        skip_empty: bool = True,
+    ) -> None:
+        super().__init__(columns, seed)
+        self.n_users, self.n_items = n_users, n_items
+        self.user_block, self.item_block = user_block, item_block
+        self.skip_empty = skip_empty
+        self._users = columns["users"].cpu().numpy()
+        self._items = columns["items"].cpu().numpy()
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        generator = self._generator(number)
+        device = self.columns["users"].device
+        user_blocks, user_part = _chunks(self.n_users, self.user_block, generator)
+        shuffled = [_chunks(self.n_items, self.item_block, generator) for _ in user_blocks]
+        n_item_blocks = -(-self.n_items // self.item_block)
+        n_blocks = len(user_blocks) * n_item_blocks
+        # 16-bit keys take numpy's radix sort, several times faster than a comparison sort.
+        dtype = np.uint16 if n_blocks <= 2**16 else np.int64
+        block_of = np.stack([part + k * n_item_blocks for k, (_, part) in enumerate(shuffled)]).astype(dtype)
+        keys = block_of[user_part[self._users], self._items]
+        columns = self._ordered(np.argsort(keys, kind="stable"))
+        ends = np.cumsum(np.bincount(keys, minlength=n_blocks)).tolist()
+        start = 0
+        for block, end in enumerate(ends):
+            if end > start or not self.skip_empty:
+                users = torch.from_numpy(user_blocks[block // n_item_blocks]).to(device)
+                items = torch.from_numpy(shuffled[block // n_item_blocks][0][block % n_item_blocks]).to(device)
+                yield self._batch(columns, slice(start, end), generator, users, items)
+            start = end
+
+
+def _chunks(count: int, size: int, generator: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
+    """A random cut of 0..count-1: the blocks (each ascending), and the block number of each element."""
+    order = generator.permutation(count)
+    blocks = [np.sort(order[start : start + size]) for start in range(0, count, size)]
+    part = np.empty(count, dtype=np.int64)
+    part[order] = np.arange(count) // size
+    return blocks, part

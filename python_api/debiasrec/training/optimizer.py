@@ -1,0 +1,77 @@
+"""Optimisers whose every operation is correctly rounded.
+
+Only add, subtract, multiply, divide and square root occur, one per pass: each is exact to rounding in IEEE arithmetic, so the
+result does not depend on how a kernel is vectorised or on how many threads share it. (Fused multiply-adds may be used in the
+vector part of a kernel and not in its tail, and the tail moves with the number of threads.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+
+class SGD:
+    """row -= lr * gradient."""
+
+    def __init__(self, tables: Mapping[str, Tensor], lr: float) -> None:
+        self.tables = list(tables.values())
+        self.lr = lr
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser's own state by name: none."""
+        return {}
+
+    @torch.no_grad()
+    def step(self, gradients: Iterable[Tensor]) -> None:
+        """Apply one step; the gradients (one per table, in order) are overwritten."""
+        for table, gradient in zip(self.tables, gradients, strict=True):
+            table.sub_(gradient.mul_(self.lr))
+
+
+class Adam:
+    """Dense Adam: the moments of rows without a gradient decay too.
+
+    Source: Kingma and Ba, ICLR 2015, algorithm 1.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        self.tables = list(tables.values())
+        self.names = list(tables)
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.steps = torch.zeros((), dtype=torch.int64)
+        self.first = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
+        self.second = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser's own state by name, live."""
+        state = {"steps": self.steps}
+        for name, first, second in zip(self.names, self.first, self.second, strict=True):
+            state[f"{name}.first"], state[f"{name}.second"] = first, second
+        return state
+
+    @torch.no_grad()
+    def step(self, gradients: Iterable[Tensor]) -> None:
+        """Apply one step; the gradients (one per table, in order) are overwritten."""
+        self.steps += 1
+        steps = int(self.steps)
+        beta1, beta2 = self.betas
+        rate = self.lr / (1.0 - beta1**steps)
+        scale = (1.0 - beta2**steps) ** 0.5
+        for table, gradient, first, second in zip(self.tables, gradients, self.first, self.second, strict=True):
+            first.mul_(beta1).add_(gradient * (1.0 - beta1))
+            second.mul_(beta2).add_(gradient.mul_(gradient).mul_(1.0 - beta2))
+            denominator = torch.sqrt(second, out=gradient).div_(scale).add_(self.eps)
+            table.sub_(first.div(denominator).mul_(rate))
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+
+
+def make_optimizer(name: str, tables: Mapping[str, Tensor], lr: float) -> SGD | Adam:
+    """The optimiser called `name` ("sgd" or "adam") over the tables."""
+    return OPTIMIZERS[name](tables, lr)

@@ -1,0 +1,69 @@
+"""The number that early stopping watches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import debias_ext
+
+if TYPE_CHECKING:
+    from debiasrec.data.dataset import Split
+
+Score = Callable[[Tensor, Tensor], Tensor]
+CRITERIA = ("auc", "mse")
+
+
+class Validator:
+    """Scores one part of a split.
+
+    Args:
+        users, items: int64 [n], inside indices.
+        labels: bool [n], the positives; used by "auc".
+        targets: float32 [n], the coding the method trains on; used by "mse".
+        criterion: "auc" (over all pairs at once, ties count half) or "mse".
+    """
+
+    def __init__(self, users: Tensor, items: Tensor, labels: Tensor, targets: Tensor, criterion: str) -> None:
+        self.users, self.items, self.labels, self.targets = users, items, labels, targets
+        self.criterion = criterion
+        self.groups = torch.zeros_like(users)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.criterion == "auc"
+
+    @torch.no_grad()
+    def __call__(self, score: Score) -> float:
+        """The criterion of a scoring function; NaN when a score is not finite."""
+        scores = score(self.users, self.items)
+        if not bool(torch.isfinite(scores).all()):
+            return math.nan
+        if self.criterion == "mse":
+            return float(debias_ext.pointwise_loss(scores, self.targets, loss="mse", reduction="mean"))
+        ranking = debias_ext.group_ranking(scores.cpu(), self.labels, self.groups.cpu(), metrics=("auc",))
+        return float(ranking["auc"][0])
+
+
+def make_validator(
+    split: Split, encode: Callable[[np.ndarray], np.ndarray], criterion: str, device: str | torch.device
+) -> Validator | None:
+    """A validator on the uniform validation part, else on the biased one; None when neither can be used.
+
+    A part can be used when it has rows and, for "auc", both classes.
+    """
+    for part in (split.uniform_validation, split.biased_validation):
+        if part is None or not len(part):
+            continue
+        labels = np.asarray(split.dataset.positives(part.ratings), dtype=bool)
+        if criterion == "auc" and labels.all() == labels.any():
+            continue
+        users, items = (torch.tensor(column, device=device) for column in (part.users, part.items))
+        targets = torch.from_numpy(encode(part.ratings)).to(device)
+        return Validator(users, items, torch.from_numpy(labels), targets, criterion)
+    return None

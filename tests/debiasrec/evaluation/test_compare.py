@@ -1,0 +1,129 @@
+"""Several methods, several seeds: what is kept, how it is summarised, what is chosen on which rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import debiasrec
+from debiasrec.evaluation import paired_t_test, validation_auc
+from debiasrec.evaluation.compare import ComparisonInterrupted
+from debiasrec.evaluation.comparison import config_hash, summarise
+
+
+@pytest.fixture
+def comparison(make_split, fixed_scores):
+    methods = {"low": fixed_scores(level=0.2), "high": fixed_scores(level=1.5), "ips": fixed_scores(level=1.0)}
+    return debiasrec.compare(make_split(), methods, seeds=4)
+
+
+def test_every_method_runs_with_every_seed_on_the_one_split(comparison, make_split, fixed_scores):
+    assert comparison.complete and comparison.seeds == [0, 1, 2, 3]
+    assert set(map(tuple, comparison.fits[["method", "seed"]].to_numpy())) == {
+        (method, seed) for method in ("low", "high", "ips") for seed in range(4)
+    }
+    table = debiasrec.evaluate({"high": fixed_scores(level=1.5, seed=2)}, make_split())
+    own = comparison.results.query("method == 'high' and seed == 2").set_index(["test", "metric"])["value"]
+    pd.testing.assert_series_equal(own.astype(float), table.loc["high"], check_names=False)
+
+
+def test_summary_is_mean_sample_sd_and_the_paired_t_test_by_hand(comparison):
+    values = comparison.results.pivot(index="seed", columns=["method", "test", "metric"], values="value").astype(float)
+    base = comparison.baseline
+    assert base == "high"
+    for row in comparison.summary.itertuples():
+        own = values[row.method, row.test, row.metric]
+        assert row.mean == pytest.approx(own.mean()) and row.n == 4
+        assert row.sd == pytest.approx(np.sqrt(((own - own.mean()) ** 2).sum() / 3))
+        if row.method == base:
+            assert np.isnan(row.difference) and np.isnan(row.p_value)
+            continue
+        difference = own - values[base, row.test, row.metric]
+        t_value = difference.mean() / (difference.std(ddof=1) / 2)
+        assert row.difference == pytest.approx(difference.mean())
+        assert row.p_value == pytest.approx(2 * stats.t.sf(abs(t_value), df=3))
+
+
+def test_baseline_is_chosen_on_validation_never_on_the_test(make_split, fixed_scores, monkeypatch):
+    split = make_split()
+    tested = set((split.uniform_test.users * 30 + split.uniform_test.items).tolist())
+
+    def predict(self, users, items):
+        labels = np.isin(items, range(16, 30)).astype(np.float32)
+        on_test = len(users) > 200 or set((users * 30 + items).tolist()) == tested
+        return labels if on_test == (self.level > 0) else -labels
+
+    monkeypatch.setattr(fixed_scores, "predict", predict)
+    result = debiasrec.compare(split, {"good_on_test": fixed_scores(level=1), "good_on_validation": fixed_scores()}, 2)
+    means = result.summary.query("test == 'debiased' and metric == 'auc'").set_index("method")["mean"]
+    assert means["good_on_test"] > means["good_on_validation"]
+    assert result.baseline == "good_on_validation"
+
+
+def test_validation_auc_prefers_the_uniform_part(make_split, fixed_scores):
+    split, model = make_split(), fixed_scores(level=1.0)
+    without = debiasrec.Split(**{**vars(split), "uniform_validation": None})
+    swapped = debiasrec.Split(**{**vars(split), "biased_validation": None})
+    assert validation_auc(model, split) == validation_auc(model, swapped) != validation_auc(model, without)
+    nothing = debiasrec.Split(**{**vars(without), "biased_validation": None})
+    assert np.isnan(validation_auc(model, nothing))
+
+
+def test_no_baseline_without_a_method_of_the_mf_family(make_split, fixed_scores, monkeypatch):
+    monkeypatch.setattr(fixed_scores, "name", "ips")
+    result = debiasrec.compare(make_split(), {"ips": fixed_scores()}, seeds=2)
+    assert result.baseline is None and result.summary["difference"].isna().all()
+
+
+def test_paired_t_test_of_degenerate_differences():
+    assert paired_t_test(np.array([0.5]), np.array([0.4])) == (pytest.approx(0.1), pytest.approx(np.nan, nan_ok=True))
+    assert paired_t_test(np.array([0.5, 0.6]), np.array([0.5, 0.6])) == (0.0, 1.0)
+    mean, p_value = paired_t_test(np.array([0.75, 0.5]), np.array([0.5, 0.25]))
+    assert mean == 0.25 and np.isnan(p_value)
+    values, base = np.array([0.71, 0.74, 0.72]), np.array([0.70, 0.72, 0.73])
+    assert paired_t_test(values, base)[1] == pytest.approx(stats.ttest_rel(values, base).pvalue)
+
+
+def test_summary_pairs_by_seed_not_by_position():
+    rows = [("mf", 0, 0.1), ("mf", 1, 0.2), ("mf", 2, 0.4), ("ips", 2, 0.5), ("ips", 0, 0.15), ("ips", 1, 0.2)]
+    results = pd.DataFrame([(m, s, "biased", "uauc", v) for m, s, v in rows], columns=["method", "seed", "test", "metric", "value"])
+    own = summarise(results, "mf").set_index("method").loc["ips"]
+    assert own["p_value"] == pytest.approx(stats.ttest_rel([0.15, 0.2, 0.5], [0.1, 0.2, 0.4]).pvalue)
+
+
+def test_interruption_keeps_what_is_done(make_split, fixed_scores, tmp_path):
+    methods = {"fine": fixed_scores(), "stuck": fixed_scores(fails="interrupt")}
+    with pytest.raises(ComparisonInterrupted, match="1 of 4 fits") as caught:
+        debiasrec.compare(make_split(), methods, seeds=2, out=tmp_path)
+    assert list(caught.value.comparison.fits["method"]) == ["fine"] and not caught.value.comparison.complete
+    assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"fine"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"methods": ["mf", "mf"]}, "distinct names"),
+        ({"methods": []}, "at least one"),
+        ({"methods": ["mff"]}, "mf"),
+        ({"methods": ["mf"], "options": {"mf": {"learning_rat": 1}}}, "learning_rat"),
+        ({"methods": ["mf"], "options": {"mf": {"lr": -1.0}}}, "lr must be"),
+        ({"methods": ["mf"], "options": {"ips": {"lr": 1.0}}}, "ips not among"),
+        ({"methods": ["mf"], "seeds": 0}, "seeds"),
+        ({"methods": ["mf"], "seeds": [1, 1]}, "seeds"),
+        ({"methods": ["mf"], "ks": ()}, "ks"),
+        ({"methods": ["mf", "mf_uniform"], "uniform": False}, "mf_uniform train"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_fit(make_split, monkeypatch, arguments, message):
+    monkeypatch.setattr(debiasrec.methods.MF, "fit", lambda *args, **options: pytest.fail("a fit was started"))
+    split = make_split(uniform=arguments.pop("uniform", True))
+    with pytest.raises(debiasrec.DebiasRecError, match=message):
+        debiasrec.compare(split, arguments.pop("methods"), **arguments)
+
+
+def test_config_hash_ignores_the_order_and_sees_every_value():
+    assert config_hash({"lr": 0.1, "l2": 1.0}) == config_hash({"l2": 1.0, "lr": 0.1})
+    assert config_hash({"lr": 0.1, "l2": 1.0}) != config_hash({"lr": 0.1, "l2": 2.0})
+    assert len(config_hash({})) == 64

@@ -1,0 +1,165 @@
+"""The table of both tests against enumeration, and what it leaves blank."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+import debiasrec
+from debiasrec.data import Interactions, Truth
+
+
+def enumerated_auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of positive-negative pairs in the right order, ties one half."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    wins = [(p > n) + 0.5 * (p == n) for p, n in product(positives, negatives)]
+    return float(np.mean(wins)) if wins else float("nan")
+
+
+def enumerated_lists(scores: np.ndarray, labels: np.ndarray, k: int) -> dict[str, float]:
+    """NDCG, recall and MAP at k, averaged over all orders that sort the scores."""
+    if labels.sum() == 0:
+        return dict.fromkeys((f"ndcg@{k}", f"recall@{k}", f"map@{k}"), float("nan"))
+    values = [_one_order(labels[list(order)], k) for order in _orders(scores)]
+    return dict(zip((f"ndcg@{k}", f"recall@{k}", f"map@{k}"), np.mean(values, axis=0)))
+
+
+def _orders(scores: np.ndarray) -> list[list[int]]:
+    orders: list[list[int]] = [[]]
+    for value in sorted(set(scores.tolist()), reverse=True):
+        tied = np.flatnonzero(scores == value)
+        orders = [order + list(tail) for order in orders for tail in permutations(tied)]
+    return orders
+
+
+def _one_order(labels: np.ndarray, k: int) -> tuple[float, float, float]:
+    gains = [1 / np.log2(rank + 2) for rank in range(len(labels))]
+    ideal = sum(gains[: min(k, int(labels.sum()))])
+    top = labels[:k]
+    ndcg = sum(gain for gain, label in zip(gains, top) if label) / ideal
+    precisions = [top[: rank + 1].mean() for rank in range(len(top)) if top[rank]]
+    return ndcg, top.sum() / labels.sum(), float(np.mean(precisions)) if precisions else 0.0
+
+
+def by_user(model, rows: Interactions, k: int) -> list[dict[str, float]]:
+    scores = model.predict(rows.users, rows.items).astype(float)
+    labels = (rows.ratings >= 4).astype(int)
+    users = []
+    for user in np.unique(rows.users):
+        own = rows.users == user
+        users.append({"auc": enumerated_auc(scores[own], labels[own]), **enumerated_lists(scores[own], labels[own], k)})
+    return users
+
+
+@pytest.mark.parametrize("k", [1, 3, 50])
+@pytest.mark.parametrize("protocol", ["autodebias", "interd"])
+def test_user_metrics_equal_enumeration_with_ties_and_one_class_users(make_split, fixed_scores, protocol, k):
+    split, model = make_split(protocol), fixed_scores(level=0.5)
+    split = _short_lists(split)
+    table = debiasrec.evaluate({"model": model}, split, ks=(k,))
+    for test, rows in {"biased": split.biased_test, "debiased": split.uniform_test}.items():
+        users = by_user(model, rows, k)
+        both = [user for user in users if not np.isnan(user["auc"])]
+        positive = [user for user in users if not np.isnan(user[f"ndcg@{k}"])]
+        assert len(both) < len(positive) < len(users)
+        kept = both if protocol == "interd" else positive
+        assert table.loc["model", (test, "uauc")] == pytest.approx(np.mean([user["auc"] for user in both]))
+        for metric in (f"ndcg@{k}", f"recall@{k}", f"map@{k}"):
+            assert table.loc["model", (test, metric)] == pytest.approx(np.mean([user[metric] for user in kept])), metric
+
+
+def _short_lists(split):
+    """Cut every user's test to 7 rows: the orders of tied rows can then be enumerated."""
+
+    def cut(rows):
+        position = np.array([np.sum(rows.users[:n] == user) for n, user in enumerate(rows.users)])
+        return rows.take(position < 7)
+
+    return debiasrec.Split(
+        **{**vars(split), "biased_test": cut(split.biased_test), "uniform_test": cut(split.uniform_test)}
+    )
+
+
+def test_global_auc_and_errors_are_over_all_rows(make_split, fixed_scores):
+    split, model = make_split(), fixed_scores(level=2.0)
+    row = debiasrec.evaluate({"model": model}, split).loc["model"]
+    rows = split.uniform_test
+    scores, labels = model.predict(rows.users, rows.items).astype(float), (rows.ratings >= 4).astype(int)
+    difference = scores - (2 * labels - 1)
+    assert row["debiased", "auc"] == pytest.approx(enumerated_auc(scores, labels))
+    assert row["debiased", "mse"] == pytest.approx(np.mean(difference**2))
+    assert row["debiased", "mae"] == pytest.approx(np.mean(np.abs(difference)))
+
+
+def test_f1_is_the_harmonic_mean_of_the_two_tests(make_split, fixed_scores):
+    table = debiasrec.evaluate({"a": fixed_scores(), "b": fixed_scores(level=3.0)}, make_split(), ks=(5, 10))
+    for metric in ("uauc", "ndcg@5", "ndcg@10"):
+        biased, debiased = table["biased", metric], table["debiased", metric]
+        np.testing.assert_allclose(table["both", f"f1_{metric}"], 2 * biased * debiased / (biased + debiased))
+    assert list(table.index) == ["a", "b"]
+
+
+def test_a_split_without_a_biased_test_leaves_it_and_f1_blank(make_split, fixed_scores):
+    table = debiasrec.evaluate({"model": fixed_scores()}, make_split("autodebias", biased_test=False))
+    assert table["biased"].isna().all(axis=None) and table["both"].isna().all(axis=None)
+    assert table["debiased"].notna().all(axis=None)
+
+
+def test_users_dropped_are_counted_by_reason(make_split, fixed_scores):
+    split = make_split()
+    dropped = debiasrec.evaluate({"model": fixed_scores()}, split).attrs["dropped"]
+    for test, rows in {"biased": split.biased_test, "debiased": split.uniform_test}.items():
+        classes = [set((rows.ratings[rows.users == user] >= 4).tolist()) for user in np.unique(rows.users)]
+        assert dropped.loc[test].to_dict() == {
+            "users": len(classes),
+            "no_positive": classes.count({False}),
+            "no_negative": classes.count({True}),
+            "both_classes": classes.count({True, False}),
+        }
+    assert (dropped[["no_positive", "no_negative"]] > 0).all(axis=None)
+
+
+def test_a_constant_scorer_gets_the_expected_value_not_the_row_order(make_split, fixed_scores, monkeypatch):
+    split = make_split()
+    monkeypatch.setattr(fixed_scores, "predict", lambda self, users, items: np.zeros(len(users), np.float32))
+    row = debiasrec.evaluate({"model": fixed_scores()}, split).loc["model"]
+    assert row["debiased", "uauc"] == 0.5 and row["debiased", "auc"] == 0.5
+    reordered = debiasrec.Split(**{**vars(split), "uniform_test": _positives_first(split.uniform_test)})
+    again = debiasrec.evaluate({"model": fixed_scores()}, reordered).loc["model"]
+    assert again["debiased", "ndcg@5"] == pytest.approx(row["debiased", "ndcg@5"])
+
+
+def _positives_first(rows: Interactions) -> Interactions:
+    return rows.take(np.argsort(-rows.ratings, kind="stable"))
+
+
+def test_truth_columns_reward_the_true_relevance(make_split, fixed_scores, monkeypatch):
+    relevance = np.random.default_rng(5).random((40, 30))
+    truth = Truth(relevance=relevance, exposure=np.full((40, 30), 0.1), expected_rating=1 + 4 * relevance)
+    split = make_split(truth=truth)
+    monkeypatch.setattr(fixed_scores, "predict", lambda self, users, items: (2 * relevance - 1)[users, items])
+    row = debiasrec.evaluate({"oracle": fixed_scores()}, split).loc["oracle", "truth"]
+    assert row["uauc"] == 1.0 and row["ndcg@5"] == pytest.approx(1.0) and row["rmse"] == pytest.approx(0.0)
+    monkeypatch.setattr(fixed_scores, "encode", lambda self, ratings: np.asarray(ratings))
+    starred = debiasrec.evaluate({"oracle": fixed_scores()}, split).loc["oracle", "truth"]
+    expected = np.sqrt(np.mean((2 * relevance - 1 - truth.expected_rating) ** 2))
+    assert starred["rmse"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"), [("nan", "model: .* scores are not finite"), ("shape", "model: predict returned shape")]
+)
+def test_bad_scores_are_refused_by_name(make_split, fixed_scores, fails, message):
+    with pytest.raises(debiasrec.DebiasRecError, match=message):
+        debiasrec.evaluate({"model": fixed_scores(fails=fails)}, make_split())
+
+
+def test_bad_arguments_are_refused(make_split, fixed_scores):
+    with pytest.raises(debiasrec.DebiasRecError, match="ks: .*at least 1"):
+        debiasrec.evaluate({"model": fixed_scores()}, make_split(), ks=(0, 5))
+    with pytest.raises(debiasrec.DebiasRecError, match="models: "):
+        debiasrec.evaluate({}, make_split())
+    with pytest.raises(debiasrec.DebiasRecError, match="no test rows"):
+        debiasrec.evaluate({"model": fixed_scores()}, make_split(biased_test=False, uniform=False))
