@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ CXX_FLAGS = (
     "-O3 -g0 -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -fopenmp-simd "
     "-fno-math-errno -fno-trapping-math -Wall -Wextra -DTORCH_TARGET_VERSION=0x020d000000000000"
 ).split()
-NVCC_FLAGS = "-O3 -std=c++17 -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden,-Wall".split()
+NVCC_FLAGS = "-O3 -std=c++17 -Werror all-warnings --compress-mode=size -Xcompiler -fPIC,-fvisibility=hidden,-Wall".split()
 
 
 def version() -> str:
@@ -186,4 +186,11 @@ class BuildExtension(build_ext):
             raise SystemExit(f"debias-ext: the build failed (exit code {error.returncode}); see above") from None
 
 
-setup(ext_modules=[Extension("debias_ext._C", sources=[])], cmdclass={"build_ext": BuildExtension})
+# The benchmarks live beside the packages in the checkout and are installed inside debiasrec.
+BENCHMARKS = ["debiasrec.benchmarks", *(f"debiasrec.benchmarks.{name}" for name in find_packages("benchmarks"))]
+
+setup(
+    packages=find_packages(include=["debias_ext", "debias_ext.*"]) + find_packages("python_api") + BENCHMARKS,
+    ext_modules=[Extension("debias_ext._C", sources=[])],
+    cmdclass={"build_ext": BuildExtension},
+)

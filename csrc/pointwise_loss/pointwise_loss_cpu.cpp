@@ -66,7 +66,7 @@ struct DoublyRobustBlock {
     const T* __restrict targets = args->targets + begin;
     const T* __restrict pseudo_targets = args->pseudo_targets + begin;
     const T* __restrict propensities = args->propensities + begin;
-    const bool* __restrict observed = args->observed + begin;
+    const auto* __restrict observed = reinterpret_cast<const unsigned char*>(args->observed) + begin;
     T* __restrict grad_scores = rows_or_scratch(args->grad_scores, begin, scratch[0]);
     T* __restrict values = all_gradients ? rows_or_scratch(args->values, begin, scratch[1]) : nullptr;
     T* __restrict grad_targets = all_gradients ? rows_or_scratch(args->grad_targets, begin, scratch[2]) : nullptr;
@@ -80,7 +80,8 @@ struct DoublyRobustBlock {
 #pragma omp simd reduction(+ : loss) reduction(| : invalid)
     for (int64_t k = 0; k < n; ++k) {
       const DoublyRobust<T> row =
-          doubly_robust<Loss>(scores[k], targets[k], pseudo_targets[k], propensities[k], observed[k]);
+          doubly_robust<Loss>(scores[k], targets[k], pseudo_targets[k], propensities[k],
+                              static_cast<T>(static_cast<int>(observed[k])));
       grad_scores[k] = coefficient * row.score;
       if constexpr (all_gradients) {
         values[k] = row.value;

@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kReduceThreads)
     const T propensity = observed ? static_cast<T>(to_float(args.propensities[k])) : T(1);
     const DoublyRobust<T> row =
         doubly_robust<Loss>(static_cast<T>(to_float(args.scores[k])), target,
-                            static_cast<T>(to_float(args.pseudo_targets[k])), propensity, observed);
+                            static_cast<T>(to_float(args.pseudo_targets[k])), propensity, observed ? T(1) : T(0));
     write_row(args.values, k, row.value);
     write_row(args.grad_scores, k, coefficient * row.score);
     write_row(args.grad_targets, k, coefficient * row.target);

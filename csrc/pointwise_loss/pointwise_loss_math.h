@@ -40,7 +40,7 @@ struct BinaryCrossEntropy {  // softplus(s) - t s: the cross-entropy of sigmoid(
 template <class T>
 struct Weight {
   T value, slope;
-  bool valid;
+  int valid;
 };
 
 // Options of the propensity weights: q' = floor + (1 - floor) q, then 1 / max(q', clip)
@@ -66,7 +66,7 @@ struct GivenWeight {
 };
 
 template <class T>
-DEBIAS_HD Weight<T> clipped(T weight, T slope, bool valid, T largest) {
+DEBIAS_HD Weight<T> clipped(T weight, T slope, int valid, T largest) {
   const bool inside = !(weight > largest);
   return {inside ? weight : largest, inside ? slope : T(0), valid};
 }
@@ -98,11 +98,13 @@ struct InversePropensityLogit {
 template <class T>
 struct DoublyRobust {
   T value, score, target, pseudo_target, propensity;
-  bool valid;
+  int valid;
 };
 
+// `indicator` is 1 or 0 as a T: comparing in T keeps the masks of the vectorised loop in one type.
 template <class Loss, class T>
-DEBIAS_HD DoublyRobust<T> doubly_robust(T s, T target, T pseudo_target, T propensity, bool observed) {
+DEBIAS_HD DoublyRobust<T> doubly_robust(T s, T target, T pseudo_target, T propensity, T indicator) {
+  const bool observed = indicator > T(0);
   const T t = observed ? target : pseudo_target;
   const T q = observed ? propensity : T(1);
   const Slopes<T> imputed = Loss::at(s, pseudo_target);

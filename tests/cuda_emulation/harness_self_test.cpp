@@ -28,6 +28,38 @@ HARNESS_CASE(element_wise_kernels_take_every_storage_type) {
   check_scale_add<debias::BFloat16>(1e-2);
 }
 
+template <class Storage>
+static double value_of(unsigned bits) {
+  return debias::to_float(Storage{static_cast<uint16_t>(bits)});
+}
+
+// Nearest representable value, to even on a tie: no neighbour is nearer, and an odd result is strictly the nearest.
+template <class Storage>
+static void check_rounding(unsigned infinity) {
+  for (unsigned bits = 0; bits <= 0xffffu; ++bits)
+    if ((bits & 0x7fffu) <= infinity)
+      expect(debias::from_float<Storage>(static_cast<float>(value_of<Storage>(bits))).bits == bits, "round trip");
+  std::mt19937 generator(5);
+  for (unsigned bits = 1; bits + 1 < infinity; ++bits) {
+    const double low = value_of<Storage>(bits), high = value_of<Storage>(bits + 1);
+    for (double share : {0.5, generator() / 4294967296.0}) {
+      const float x = static_cast<float>(low + share * (high - low));
+      const unsigned rounded = debias::from_float<Storage>(x).bits;
+      const double down = x - low, up = high - x;
+      const unsigned expected = down < up || (down == up && bits % 2 == 0) ? bits : bits + 1;
+      expect(rounded == expected, "rounding of " + std::to_string(x));
+      expect(debias::from_float<Storage>(-x).bits == (expected | 0x8000u), "rounding of a negative number");
+    }
+  }
+  expect(debias::from_float<Storage>(3.4e38f).bits == infinity, "overflow");
+  expect(std::isnan(debias::to_float(debias::from_float<Storage>(std::nanf("")))), "NaN");
+}
+
+HARNESS_CASE(half_types_round_to_nearest_even) {
+  check_rounding<debias::Half>(0x7c00u);
+  check_rounding<debias::BFloat16>(0x7f80u);
+}
+
 HARNESS_CASE(block_sums_match_a_loop) {
   const std::vector<float> x = uniform(1003, -1, 1, 3);
   std::vector<float> sums(3);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, TextIO
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             return _exit_code(app(args or ["--help"], prog_name="debiasrec", standalone_mode=False))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             print("interrupted", file=sys.stderr)
             return 130
         except BrokenPipeError:
@@ -53,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         except Exception as error:
             if debug:
-                raise
-            print(f"error: {_one_line(error)}", file=sys.stderr)
+                traceback.print_exception(error)
+            else:
+                print(f"error: {_one_line(error)}", file=sys.stderr)
             return 2
 
 

@@ -23,7 +23,7 @@ EXAMPLES = """Examples:
 
 debiasrec compare --split interd --methods mf,ips,snips,dr --seeds 3
 
-debiasrec compare --data coat --root data/coat --methods mf,ips --set ips.lr=1e-4
+debiasrec compare --data coat --root data/coat --set ips.lr=1e-4
 
 debiasrec compare --data ratings.csv --uniform random.csv --methods mf,snips"""
 

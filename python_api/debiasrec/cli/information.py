@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
 
 import numpy as np
 import typer
@@ -13,11 +13,16 @@ from rich.text import Text
 
 from .. import data as datasets
 from .. import methods as zoo
-from ..data.dataset import Dataset
+from ..data import Dataset
 from . import options as opt
 from .app import app
 from .source import DataSource
 
+EXAMPLES = """Examples:
+
+debiasrec data --split interd
+
+debiasrec data --data ratings.csv --uniform random.csv --scale 1,5"""
 MAX_LEVELS = 20  # rating levels listed one by one
 
 
@@ -31,8 +36,8 @@ def list_() -> None:
         methods.add_row(name, "uniform" if name == "mf_uniform" else trains_on, method.summary, method.source)
     console.print(methods)
     sets = _table("Data sets (--data)", ["name", "what it is"])
-    for name, entry in datasets.DATASETS.items():
-        sets.add_row(name, entry.summary)
+    for name, loader in datasets.DATASETS.items():
+        sets.add_row(name, (inspect.getdoc(loader) or "").partition("\n")[0])
     sets.add_row("FILE.csv", "your own ratings; add --uniform FILE.csv for ratings of random items")
     console.print(sets)
     splits = _table("Splits (--split)", ["name", "what is what"])
@@ -41,9 +46,7 @@ def list_() -> None:
     console.print(splits)
 
 
-@app.command(
-    epilog="Examples: debiasrec data --split interd | debiasrec data --data ratings.csv --uniform random.csv"
-)
+@app.command(epilog=EXAMPLES)
 def data(
     data: opt.Data = "simulated",
     root: opt.Root = None,
@@ -74,9 +77,7 @@ def data(
     console.print(counts)
 
 
-@app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context) -> int:
     """Measure the operators against plain torch and the peers (debiasrec bench --help)."""
     from debiasrec.benchmarks.run import main as run_benchmarks

@@ -15,9 +15,7 @@ Data = Annotated[str, typer.Option(help=DATA_HELP, rich_help_panel=DATA)]
 FittedData = Annotated[
     str | None, typer.Option(help=f"{DATA_HELP} Left out: data and split of the fit.", rich_help_panel=DATA)
 ]
-Root = Annotated[
-    Path | None, typer.Option(help="Folder with the files of a named data set.", rich_help_panel=DATA)
-]
+Root = Annotated[Path | None, typer.Option(help="Folder with the files of a named data set.", rich_help_panel=DATA)]
 DropOverlap = Annotated[
     bool, typer.Option("--drop-overlap", help="Drop uniform rows that are biased rows too.", rich_help_panel=DATA)
 ]

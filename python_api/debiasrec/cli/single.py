@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import methods as zoo
-from ..data.dataset import Split
+from ..data import Split
 from ..errors import DebiasRecError
 from ..evaluation import evaluate as evaluate_models
 from ..evaluation import validation_auc
@@ -31,7 +31,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkp
 Checkpoint = Annotated[Path | None, typer.Option(help="Folder for a checkpoint, written during the fit.")]
 
 
-@app.command(epilog="Example: debiasrec fit ips --set propensity=popularity --out runs/ips")
+@app.command(epilog="Example:\n\ndebiasrec fit ips --set propensity=popularity --out runs/ips")
 def fit(
     method: Annotated[str, typer.Argument(help="A method of `debiasrec list`.")],
     out: Annotated[Path, typer.Option(help="Folder for the fitted model.")],
@@ -69,7 +69,9 @@ def fit(
             model.fit(chosen, device=device, progress=bar.epoch, checkpoint=checkpoint, resume=resume)
             bar.finish(model, validation_auc(model, chosen))
     except KeyboardInterrupt:
-        kept = f"the checkpoint in {checkpoint} is kept: add --resume" if checkpoint else "nothing kept (no --checkpoint)"
+        kept = (
+            f"the checkpoint in {checkpoint} is kept: add --resume" if checkpoint else "nothing kept (no --checkpoint)"
+        )
         print(f"interrupted: {kept}", file=sys.stderr)
         raise typer.Exit(130) from None
     model.save(out)
@@ -80,7 +82,7 @@ def fit(
     print(f"Next: debiasrec evaluate {out}")
 
 
-@app.command(epilog="Example: debiasrec evaluate runs/mf runs/ips --k 5,10")
+@app.command(epilog="Example:\n\ndebiasrec evaluate runs/mf runs/ips --k 5,10")
 def evaluate(
     models: Annotated[list[Path], typer.Argument(help="Folders of fitted models.")],
     data: opt.FittedData = None,
@@ -108,7 +110,9 @@ def evaluate(
         loaded = source.load()
         chosen = loaded.split(split or source.default_split(loaded), seed=split_seed)
         _warn_of_other_splits(models, chosen)
-    fitted = {str(folder): zoo.load_model(folder) for folder in models}
+    names = [folder.name for folder in models]
+    short = len(set(names)) == len(names)
+    fitted = {folder.name if short else str(folder): zoo.load_model(folder) for folder in models}
     table = evaluate_models(fitted, chosen, parse_numbers(k, "--k"))
     console = Console()
     console.print(Text(f"{chosen.dataset.name}, split {chosen.name} (seed {chosen.seed})", style="bold"))
@@ -124,10 +128,14 @@ def _fitted_split(folders: list[Path]) -> Split:
     """The one split that all these models were fitted on, from the data as they are now."""
     records = {str(folder): _read_record(folder) for folder in folders}
     if unknown := [name for name, record in records.items() if record is None]:
-        raise DebiasRecError(f"{', '.join(unknown)}: no {RECORD} there; name the data and the split with --data, --split")
+        raise DebiasRecError(
+            f"{', '.join(unknown)}: no {RECORD} there; name the data and the split with --data, --split"
+        )
     kept = [{key: record[key] for key in ("data", "split")} for record in records.values() if record is not None]
     if any(record != kept[0] for record in kept):
-        raise DebiasRecError(f"{', '.join(records)} were fitted on different data or splits; name one with --data, --split")
+        raise DebiasRecError(
+            f"{', '.join(records)} were fitted on different data or splits; name one with --data, --split"
+        )
     source = next(iter(records.values()))["source"]  # type: ignore[index]
     loaded = DataSource.from_json(source).load()
     if loaded.fingerprint() != kept[0]["data"]["sha256"]:

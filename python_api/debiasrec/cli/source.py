@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from .. import data as datasets
-from ..data.dataset import Dataset
+from ..data import Dataset
 from ..errors import DebiasRecError
 from .parse import parse_numbers
 

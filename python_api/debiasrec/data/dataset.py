@@ -11,52 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DebiasRecError
+from .interactions import Interactions, read_only
 from .validation import check_interactions, check_matrix
-
-
-@dataclass(frozen=True, eq=False)
-class Interactions:
-    """Rated pairs, one row each, with inside ids.
-
-    Args:
-        users: integer [n], 0..n_users-1. Kept as read-only int64.
-        items: integer [n], 0..n_items-1. Kept as read-only int64.
-        ratings: numeric [n], in stars. Kept as read-only float32.
-
-    Raises:
-        DebiasRecError: the three arrays are not one-dimensional and of one length.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    ratings: np.ndarray
-
-    def __post_init__(self) -> None:
-        for name, dtype in (("users", np.int64), ("items", np.int64), ("ratings", np.float32)):
-            object.__setattr__(self, name, _read_only(getattr(self, name), dtype))
-        shapes = [self.users.shape, self.items.shape, self.ratings.shape]
-        if self.users.ndim != 1 or len(set(shapes)) != 1:
-            raise DebiasRecError(f"users, items and ratings must be vectors of one length, got shapes {shapes}")
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def take(self, index: np.ndarray | slice) -> Interactions:
-        """The rows at ``index`` (positions, a boolean mask or a slice), in that order."""
-        return Interactions(self.users[index], self.items[index], self.ratings[index])
-
-    def pairs(self, n_items: int) -> np.ndarray:
-        """One int64 key per row, ``user * n_items + item``."""
-        return self.users * n_items + self.items
-
-    @staticmethod
-    def concatenate(*parts: Interactions) -> Interactions:
-        """All rows of all parts, one part after the other; a pair that occurs twice stays twice."""
-        return Interactions(
-            np.concatenate([part.users for part in parts]),
-            np.concatenate([part.items for part in parts]),
-            np.concatenate([part.ratings for part in parts]),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +31,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            object.__setattr__(self, field.name, _read_only(getattr(self, field.name), np.float64))
+            object.__setattr__(self, field.name, read_only(getattr(self, field.name), np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +78,8 @@ class Dataset:
             if len(ids) != n or not ids.is_unique:
                 raise DebiasRecError(f"{side}_ids must hold {n} distinct ids (n_{side}s), got {len(ids)}")
         low, high = self.rating_scale
+        if not -np.inf < low < high < np.inf:
+            raise DebiasRecError(f"rating_scale must be (lowest, highest) with lowest < highest, got ({low}, {high})")
         if not low < self.threshold <= high:
             raise DebiasRecError(f"threshold must lie in ({low:g}, {high:g}], got {self.threshold:g}")
         for label in ("biased", "uniform"):
@@ -134,13 +92,13 @@ class Dataset:
 
     def _keep_matrix(self, name: str, dtype: type, n_rows: int, n_columns: int | None) -> None:
         if getattr(self, name) is not None:
-            matrix = _read_only(getattr(self, name), dtype)
+            matrix = read_only(getattr(self, name), dtype)
             check_matrix(matrix, name, n_rows, n_columns)
             object.__setattr__(self, name, matrix)
 
     def positives(self, ratings: np.ndarray) -> np.ndarray:
         """Bool [n]: which of the ratings (in stars) are positive."""
-        return np.asarray(ratings) >= self.threshold
+        return np.asarray(ratings, dtype=np.float32) >= np.float32(self.threshold)
 
     def split(self, name: str, seed: int = 0) -> Split:
         """Cut the data by a named protocol.
@@ -168,7 +126,7 @@ class Dataset:
         for array in arrays:
             digest.update(b"none" if array is None else f"{array.dtype.str}{array.shape}".encode())
             if array is not None:
-                digest.update(np.ascontiguousarray(array))
+                digest.update(array.tobytes())
         return digest.hexdigest()
 
 
@@ -206,17 +164,6 @@ class Split:
             for name, part in self.parts()
         ]
         return pd.DataFrame(rows, columns=["part", "rows", "users", "items", "positives"])
-
-
-def _read_only(values: np.ndarray, dtype: type) -> np.ndarray:
-    values = np.asarray(values)
-    if dtype is np.int64 and values.dtype.kind not in "iu" and values.size:
-        raise DebiasRecError(f"users and items must be integers, got dtype {values.dtype}")
-    array = np.ascontiguousarray(values, dtype=dtype)
-    # A view, so that the caller's own array stays writable; a copy when it was, so that it can't change ours.
-    array = array.copy() if array is values and values.flags.writeable else array.view()
-    array.flags.writeable = False
-    return array
 
 
 def _plain(ids: pd.Index) -> list:

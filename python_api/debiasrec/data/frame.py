@@ -155,6 +155,11 @@ def _check_frame(frame: pd.DataFrame, label: str, columns: list[str]) -> None:
         wrong = values[pd.to_numeric(values, errors="coerce").isna()]
         found = f"{plural(len(wrong), 'value')} not: {some(map(repr, wrong))}" if len(wrong) else "they are text"
         raise DebiasRecError(f"{label}: column '{columns[2]}' must hold numbers (dtype {values.dtype}), {found}")
+    endless = frame.index[np.isinf(values.to_numpy(np.float64))]
+    if len(endless):
+        raise DebiasRecError(
+            f"{label}: column '{columns[2]}' is infinite in {plural(len(endless), 'row')}: {some(endless)}"
+        )
 
 
 def some_columns(frame: pd.DataFrame) -> str:
@@ -182,7 +187,8 @@ def _usual_threshold(rating_scale: tuple[float, float]) -> float:
 
 
 def _outside_ids(columns: list[pd.Series], name: str) -> pd.Index:
-    ids = pd.Index(pd.concat(columns, ignore_index=True).unique(), name=name)
+    plain = [column.astype(column.cat.categories.dtype) if hasattr(column, "cat") else column for column in columns]
+    ids = pd.Index(pd.concat(plain, ignore_index=True).unique(), name=name)
     try:
         return ids.sort_values()
     except TypeError:

@@ -74,15 +74,15 @@ def load_simulated(
     activity = np.exp(0.5 * rng.standard_normal(n_users))
     popularity = np.exp(0.4 * rng.standard_normal(n_items) + 0.5 * item_bias)
     exposure = _scaled(activity[:, None] * popularity * RATING_APPEAL[level], density)
-    rated = np.nonzero(rng.random((n_users, n_items)) < exposure)
+    users, items = np.nonzero(rng.random((n_users, n_items)) < exposure)
 
     rng = np.random.default_rng(next(streams))
     drawn = rng.random((n_users, n_items)).argsort(axis=1)[:, :uniform_per_user]
-    uniform = (np.repeat(np.arange(n_users), uniform_per_user), np.sort(drawn, axis=1).ravel())
+    uniform_users, uniform_items = np.repeat(np.arange(n_users), uniform_per_user), np.sort(drawn, axis=1).ravel()
     return Dataset(
         name="simulated",
-        biased=Interactions(*rated, STARS[level[rated]]),
-        uniform=Interactions(*uniform, STARS[level[uniform]]),
+        biased=Interactions(users, items, STARS[level[users, items]]),
+        uniform=Interactions(uniform_users, uniform_items, STARS[level[uniform_users, uniform_items]]),
         n_users=n_users,
         n_items=n_items,
         user_ids=pd.RangeIndex(n_users),

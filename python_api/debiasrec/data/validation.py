@@ -50,7 +50,7 @@ def check_interactions(
             raise DebiasRecError(
                 f"{label}: {side} ids must lie in 0..{n - 1}, {plural(len(wrong), 'id')} out of range: {some(wrong)}"
             )
-    low, high = rating_scale
+    low, high = map(np.float32, rating_scale)
     outside = np.flatnonzero(~((part.ratings >= low) & (part.ratings <= high)))
     if len(outside):
         raise DebiasRecError(
@@ -131,6 +131,6 @@ def settle_overlap(
     warnings.warn(
         f"{note}: the debiased test then holds pairs seen in training; drop_overlap=True removes them",
         DebiasRecWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return uniform, f"{note}; kept"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ from .dataset import Dataset, Interactions
 from .files import folder, missing_files
 from .frame import assemble
 
+WHOLE_NUMBER = re.compile(r" *[+-]?[0-9]{1,18} *")
 N_USERS, N_ITEMS = 15_400, 1_000
 
 
@@ -96,8 +98,10 @@ def read_ratings(path: Path, separator: str, first_id: int) -> Interactions:
             skip_blank_lines=False,
             on_bad_lines="error",
         )
-    except (ValueError, pd.errors.ParserError):
+    except (ValueError, OverflowError):
         raise _malformed(path, separator) from None
+    if frame.empty:
+        raise DebiasRecError(f"{path} is empty, expected lines of user, item and rating separated by {separator!r}")
     user, item, rating = (frame[column].to_numpy() for column in frame)
     for name, values, low, high in (
         ("user", user, first_id, first_id + N_USERS - 1),
@@ -118,9 +122,9 @@ def _malformed(path: Path, separator: str) -> DebiasRecError:
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             fields = line.rstrip("\r\n").split(separator)
-            if len(fields) != 3 or not all(field.strip().lstrip("+-").isdecimal() for field in fields):
+            if len(fields) != 3 or not all(WHOLE_NUMBER.fullmatch(field) for field in fields):
                 return DebiasRecError(
                     f"{path}, line {number}: expected user{separator!r}item{separator!r}rating as whole numbers, "
                     f"got {line.rstrip()[:60]!r}"
                 )
-    return DebiasRecError(f"{path}: no ratings, expected lines of user, item and rating separated by {separator!r}")
+    return DebiasRecError(f"{path} is not readable as lines of user, item and rating")

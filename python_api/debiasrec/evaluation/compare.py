@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from .. import methods as zoo
-from ..data.dataset import Split
+from ..data import Split
 from ..errors import DebiasRecError
 from ..methods.options import check_options
 from ..report.progress import FitProgress
@@ -106,7 +106,14 @@ def validation_auc(model: zoo.Method, split: Split) -> float:
 def _record(comparison: Comparison, name: str, seed: int, model: zoo.Method, ks: tuple[int, ...]) -> None:
     table = evaluate({name: model}, comparison.split, ks)
     figures = [(name, seed, test, metric, value) for (test, metric), value in table.iloc[0].items()]
-    fit = (name, seed, validation_auc(model, comparison.split), model.best_epoch_, model.stopped_by_, model.fit_seconds_)
+    fit = (
+        name,
+        seed,
+        validation_auc(model, comparison.split),
+        model.best_epoch_,
+        model.stopped_by_,
+        model.fit_seconds_,
+    )
     comparison.results = _append(comparison.results, figures, RESULT_COLUMNS)
     comparison.fits = _append(comparison.fits, [fit], FIT_COLUMNS)
     comparison.dropped = table.attrs["dropped"]
@@ -141,7 +148,8 @@ def _templates(
             start = zoo.preset(name, split.dataset.name) if preset else {}
             templates[name] = zoo.make(name, **{**start, **options.get(name, {})})
     for method in templates.values():
-        check_options(method)
+        if isinstance(method, zoo.Method):
+            check_options(method)
     hungry = [name for name, method in templates.items() if method.needs_uniform and split.uniform_train is None]
     if hungry:
         raise DebiasRecError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.dataset import Split
+from ..data import Split
 from .significance import paired_t_test
 
 RESULT_COLUMNS = ["method", "seed", "test", "metric", "value"]
@@ -41,7 +41,7 @@ class Comparison:
     families: dict[str, str]
     results: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=RESULT_COLUMNS))
     fits: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FIT_COLUMNS))
-    dropped: pd.DataFrame = field(default_factory=pd.DataFrame)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
     ranking_users: str = "defined"
     device: str = "cpu"
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..data.dataset import Interactions, Split
+from ..data import Interactions, Split
 from ..errors import DebiasRecError
-from .estimates import ESTIMATES, estimate_names, estimates
+from .estimates import estimate_names, estimates
 from .metrics import errors, global_auc, harmonic_mean, metric_names, user_metrics
 from .parts import TESTS, TestPart, ranking_users, test_parts, users_dropped
 from .truth import TruthTest, truth_names
@@ -27,7 +27,7 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
     Ranking is within the rows a user has in a test, with ties counted by expectation. UAUC averages over users with
     both classes; the @k metrics over users with a positive, under the ``interd`` protocol over users with both classes.
     MSE and MAE are against ``model.encode(ratings)``. Under ``both`` stand the harmonic means of the two tests. On
-    simulated data ``truth`` ranks the whole catalogue against the known relevance. Without uniform data ``snips``
+    simulated data ``truth`` ranks the whole catalogue against the known relevance, in expectation. Without uniform data ``snips``
     and ``ips`` estimate what the debiased test would say, from the biased test and popularity propensities.
 
     Args:
@@ -49,7 +49,7 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
     if not models:
         raise DebiasRecError("models: expected at least one fitted method, got none")
     parts = test_parts(split)
-    truth = None if split.dataset.truth is None else TruthTest.of(split.dataset)
+    truth = TruthTest.of(split.dataset)
     rows = {name: _evaluate_one(name, model, split, parts, truth, lengths) for name, model in models.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=_columns(split, lengths)).astype(float)
     table.index.name = "method"
@@ -96,15 +96,16 @@ def _evaluate_one(
         own = scores[start : start + len(part.rows)]
         start += len(part.rows)
         values = user_metrics(own, part, ks, ranking_users(split)) | {"auc": global_auc(own, part)}
-        values |= errors(own, model.encode(part.rows.ratings))
+        targets = model.encode(part.rows.ratings)
+        values |= errors(own, targets)
         row |= {(part.name, metric): value for metric, value in values.items()}
         if split.uniform_test is None and part.name == "biased":
-            row |= estimates(own, part, model, split, ks)
+            row |= estimates(own, targets, part, split, ks)
     for metric in f1_names(ks):
         both = (row.get((test, metric.removeprefix("f1_")), np.nan) for test in TESTS)
         row["both", metric] = harmonic_mean(*both)
     if truth is not None:
-        values = truth.metrics(score_rows(name, model, truth.part.rows), model, ks, ranking_users(split))
+        values = truth.metrics(score_rows(name, model, truth.rows), model, ks)
         row |= {("truth", metric): value for metric, value in values.items()}
     return row
 
@@ -113,7 +114,7 @@ def _columns(split: Split, ks: tuple[int, ...]) -> list[tuple[str, str]]:
     columns = [(test, metric) for test in TESTS for metric in metric_names(ks)]
     columns += [("both", metric) for metric in f1_names(ks)]
     if split.uniform_test is None:
-        columns += [(estimate, metric) for estimate in ESTIMATES for metric in estimate_names(ks)]
+        columns += [(estimate, metric) for estimate, metrics in estimate_names(ks).items() for metric in metrics]
     if split.dataset.truth is not None:
         columns += [("truth", metric) for metric in truth_names(ks)]
     return columns

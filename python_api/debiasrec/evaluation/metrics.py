@@ -59,22 +59,11 @@ def user_metrics(scores: np.ndarray, part: TestPart, ks: tuple[int, ...], requir
         Metric name to mean over users; NaN when no user is left.
     """
     ranking = debias_ext.group_ranking(torch.from_numpy(scores), part.labels, part.groups, ks=ks, metrics=PER_USER)
-    per_user = {name: ranking[name].numpy() for name in ranking}
-    both = ~np.isnan(per_user["auc"])
-    values = {"uauc": mean_or_nan(per_user["auc"][both])}
-    for metric in PER_USER[1:]:
-        for k in ks:
-            column = per_user[f"{metric}@{k}"]
-            values[f"{metric}@{k}"] = mean_or_nan(column[both if require == "both" else ~np.isnan(column)])
-    return values
+    means = ranking.mean(require)
+    return {"uauc": means["auc"]} | {name: value for name, value in means.items() if "@" in name}
 
 
 def errors(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Mean squared and mean absolute error against the targets in the model's own coding."""
     difference = scores.astype(np.float64) - targets
     return {"mse": float(np.mean(difference**2)), "mae": float(np.mean(np.abs(difference)))}
-
-
-def mean_or_nan(values: np.ndarray) -> float:
-    """Mean, NaN for nothing (numpy warns there)."""
-    return float(values.mean()) if len(values) else float("nan")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 
-from ..data.dataset import Interactions, Split
+from ..data import Interactions, Split
 from ..errors import DebiasRecError
 
 TESTS = {"biased": "biased_test", "debiased": "uniform_test"}
@@ -74,25 +73,25 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def users_dropped(parts: list[TestPart]) -> pd.DataFrame:
+def users_dropped(parts: list[TestPart]) -> dict[str, dict[str, int]]:
     """How many users each test has, and how many lack a class.
 
     Args:
         parts: the prepared tests.
 
     Returns:
-        One row per test: users, no_positive, no_negative, kept_uauc (both classes), kept_ranking (a positive).
+        Per test: users, no_positive, no_negative, both_classes.
     """
-    records = {}
+    counts = {}
     for part in parts:
         rows = np.bincount(part.rows.users)
         positives = np.bincount(part.rows.users, weights=part.labels.numpy(), minlength=len(rows))[rows > 0]
         rows = rows[rows > 0]
         no_positive, no_negative = int((positives == 0).sum()), int((positives == rows).sum())
-        records[part.name] = {
+        counts[part.name] = {
             "users": len(rows),
             "no_positive": no_positive,
             "no_negative": no_negative,
             "both_classes": len(rows) - no_positive - no_negative,
         }
-    return pd.DataFrame.from_dict(records, orient="index").rename_axis("test")
+    return counts

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence, serving
+from debiasrec.methods.hyperparameters import Hyperparameters
 from debiasrec.methods.options import check_options
 from debiasrec.models import TABLE_NAMES, MatrixFactorization
 from debiasrec.training.learner import Learner
@@ -31,27 +31,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Method(BaseEstimator):
+class Method(Hyperparameters):
     """A recommender of matrix-factorisation scores, trained on a split.
 
-    A method states which rows it trains on (`training_rows`), adds columns to them (`prepare`), and states its objective (`loss`);
-    one with several models also states their turns (`learners`, `step`).
-
-    Args:
-        factors: length of the factor vectors.
-        lr: learning rate.
-        l2: coefficient of half the squared norm of the distinct factor rows of a step (biases are not decayed).
-        l2_rows: "touched" (rows of rated pairs) or "block" (all rows of the block; block batches only).
-        batching: "flat" (shuffled rated pairs) or "block" (user block x item block).
-        batch_size: rated pairs per flat batch.
-        user_block, item_block: rows per block.
-        optimizer: "adam" or "sgd".
-        reduction: "mean" or "sum" of the objective of a step (its L2 term included).
-        target: coding of the ratings: "signed" (+1/-1 by the threshold), "binary" (1/0) or "stars".
-        max_epochs: upper limit.
-        patience: epochs without improvement before stopping; the best epoch is restored.
-        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse".
-        seed: seeds the initial values, the order of the batches, and samples.
+    A method states which rows it trains on (`training_rows`), adds columns to them (`prepare`), and states its
+    objective (`loss`); one with several models also states their turns (`learners`, `step`).
 
     Attributes (after fit):
         model_: the fitted MatrixFactorization.
@@ -64,22 +48,6 @@ class Method(BaseEstimator):
     summary: ClassVar[str]
     source: ClassVar[str]
     needs_empty_blocks: ClassVar[bool] = False
-
-    factors: int = 10
-    lr: float = 0.01
-    l2: float = 1.0
-    l2_rows: str = "touched"
-    batching: str = "flat"
-    batch_size: int = 1024
-    user_block: int = 6000
-    item_block: int = 500
-    optimizer: str = "adam"
-    reduction: str = "mean"
-    target: str = "signed"
-    max_epochs: int = 200
-    patience: int = 20
-    criterion: str = "auc"
-    seed: int = 0
 
     # What a method defines.
 
@@ -109,7 +77,7 @@ class Method(BaseEstimator):
     def step(self, batch: Batch) -> Tensor:
         """One update on a batch; returns the loss, detached."""
         loss = self.loss(batch)
-        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch)))
+        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
         return loss.detach()
 
     # What every method does.
@@ -138,6 +106,8 @@ class Method(BaseEstimator):
             CheckpointError: the checkpoint belongs to other options, other data or another split.
         """
         check_options(self)
+        # Until this fit has finished, the method counts as not fitted.
+        vars(self).pop("history_", None)
         if resume and checkpoint is None:
             raise DebiasRecError("resume=True needs checkpoint=, the folder of the checkpoint to continue from")
         started = time.perf_counter()
@@ -166,39 +136,40 @@ class Method(BaseEstimator):
         self.threshold_ = float(data.threshold)
         self.catalogue_ = serving.Catalogue.of(split)
         self.n_users_, self.n_items_, self.n_rows_ = data.n_users, data.n_items, len(rows)
+        self.mean_weight_ = 1.0
         targets = self.encode(rows.ratings)
         arrays = {"users": rows.users, "items": rows.items, "targets": targets, **self.prepare(split, rows)}
         columns = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
         self.offset_ = float(np.mean(targets, dtype=np.float64)) if self.target == "stars" else 0.0
         self.model_ = self._model(self.factors, 0, device, self.offset_)
         self.learners_ = self.learners(device)
+        return self._loader(columns)
+
+    def _loader(self, columns: dict[str, Tensor]) -> FlatLoader | BlockLoader:
         if self.batching == "flat":
             return FlatLoader(columns, batch_size=self.batch_size, seed=self.seed)
         return BlockLoader(
             columns,
-            n_users=data.n_users,
-            n_items=data.n_items,
-            user_block=self.user_block,
-            item_block=self.item_block,
+            shape=(self.n_users_, self.n_items_),
+            block=(self.user_block, self.item_block),
             seed=self.seed,
             skip_empty=not self.needs_empty_blocks,
         )
 
-    def _model(
-        self, factors: int, stream: int, device: str | torch.device, offset: float = 0.0
-    ) -> MatrixFactorization:
+    def _model(self, factors: int, stream: int, device: str | torch.device, offset: float = 0.0) -> MatrixFactorization:
         seed = (self.seed, 0, stream)
         return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
 
     def _learner(self, model: MatrixFactorization, lr: float, l2: float) -> Learner:
         return Learner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
 
-    def _l2_scale(self, count: int) -> float:
-        """The factor of the L2 term: the mean objective is the summed one over its count."""
-        return 1.0 if self.reduction == "sum" else 1.0 / max(count, 1)
+    def _l2_scale(self, rated: float, mean_weight: float) -> float:
+        """The factor of the L2 term beside the errors of `rated` pairs with weights of that mean."""
+        return 1.0 if self.reduction == "sum" else mean_weight / max(rated, 1.0)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
-        self.model_.to_("cpu")
+        for learner in self.learners_.values():
+            learner.model.to_("cpu")
         del self.learners_
         self.history_ = pd.DataFrame(run.history, columns=["epoch", "loss", "validation", "seconds"])
         self.history_["validation"] = self.history_["validation"].astype(float)
@@ -224,7 +195,7 @@ class Method(BaseEstimator):
         Raises:
             IndexError: an index is out of range.
         """
-        check_is_fitted(self, "model_")
+        check_is_fitted(self, "history_")
         pair = [torch.tensor(np.asarray(column, dtype=np.int64)) for column in (users, items)]
         with torch.no_grad():
             return self.model_.score(*pair).numpy()
@@ -253,7 +224,7 @@ class Method(BaseEstimator):
         Raises:
             DebiasRecError: an unknown user, or k < 1.
         """
-        check_is_fitted(self, "model_")
+        check_is_fitted(self, "history_")
         return serving.recommend(self.model_, self.catalogue_, users, k)
 
     def save(self, directory: str | Path) -> Path:

@@ -23,12 +23,12 @@ class DR(IPS):
 
         L = sum over all pairs of (s - p)^2  +  sum over rated pairs of ((s - t)^2 - (s - p)^2) / q.
 
-    Joint learning: the imputation model g predicts the residual t - s, the pseudo label is stop(s) + g, and the two models
-    take turns on every batch. Two stages: g is fitted to the targets first, then frozen, and is itself the pseudo label.
-    Either way g minimises the weighted squared error on the rated pairs.
+    Joint learning: the imputation model g predicts the residual t - s, the pseudo label is stop(s) + g, and the two
+    models take turns on every batch. Two stages: g is fitted to the targets first, then frozen, and is itself the
+    pseudo label. Either way g minimises the weighted squared error on the rated pairs.
 
-    The sum over all pairs of a block is a product of small Gram matrices (no pair is enumerated); flat batches estimate it
-    from as many uniformly sampled pairs as they have rated ones.
+    The sum over all pairs of a block is a product of small Gram matrices (no pair is enumerated); flat batches estimate
+    it from as many uniformly sampled pairs as they have rated ones.
 
     Args:
         imputation_factors: length of the factor vectors of the imputation model.
@@ -74,7 +74,7 @@ class DR(IPS):
             scores = self.model_.score(batch.users, batch.items).detach()
             self._imputation_step(batch, batch["targets"] - scores)
         loss = self.loss(batch)
-        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(self._share(batch)))
+        self.learners_["rating"].update(loss, batch, scale=self._rating_l2_scale(batch))
         return loss.detach()
 
     def _imputation_step(self, batch: Batch, residuals: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class DR(IPS):
             return residuals.new_zeros(())
         imputed = self.imputation_.score(batch.users, batch.items)
         loss = debias_ext.ips_loss(imputed, residuals, batch["propensities"], reduction=self.reduction)
-        self.learners_["imputation"].update(loss, batch, scale=self._l2_scale(len(batch)))
+        self.learners_["imputation"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
         return loss.detach()
 
     def loss(self, batch: Batch) -> Tensor:
@@ -90,8 +90,9 @@ class DR(IPS):
         total = self._imputed_part(batch)
         if len(batch):
             scores, pseudo = self._scores_and_pseudo(batch.users, batch.items)
+            observed = torch.ones_like(scores, dtype=torch.bool)
             rated = debias_ext.dr_loss(
-                scores, batch["targets"], pseudo, batch["propensities"], torch.ones_like(scores), reduction="sum"
+                scores, batch["targets"], pseudo, batch["propensities"], observed, reduction="sum"
             )
             # The sum over all pairs holds the rated ones already.
             total = total + (rated - debias_ext.pointwise_loss(scores, pseudo, loss="mse", reduction="sum"))
@@ -102,6 +103,11 @@ class DR(IPS):
         if batch.user_block is None or batch.item_block is None:
             return max(1, self.n_users_ * self.n_items_ * len(batch) // self.n_rows_)
         return len(batch.user_block) * len(batch.item_block)
+
+    def _rating_l2_scale(self, batch: Batch) -> float:
+        # The mean loss is a mean over all pairs: weight 1, and as many rated pairs as such a share holds on average.
+        rated = self._share(batch) * self.n_rows_ / (self.n_users_ * self.n_items_)
+        return self._l2_scale(rated, 1.0)
 
     def _scores_and_pseudo(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.model_.score(users, items)

@@ -23,8 +23,8 @@ class IPS(Method):
 
     Args:
         propensity: "naive_bayes", "logistic", "popularity", "given", or "auto": naive Bayes where the split has uniform
-            training ratings, popularity elsewhere. Naive Bayes uses the classes of the target coding: the stars for
-            target="stars", positive and negative otherwise.
+            training ratings, popularity elsewhere.
+        propensity_levels: what naive Bayes tells apart: "stars", or "binary" (positive and negative).
         clip_min: propensities below are raised to it; None leaves it to the estimator.
 
     Attributes (after fit):
@@ -38,6 +38,7 @@ class IPS(Method):
     source: ClassVar[str] = "Schnabel et al., Recommendations as Treatments, ICML 2016"
 
     propensity: str = "auto"
+    propensity_levels: str = "stars"
     clip_min: float | None = None
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
@@ -47,11 +48,12 @@ class IPS(Method):
             name = "popularity" if split.uniform_train is None else "naive_bayes"
         options: dict[str, Any] = {}
         if name == "naive_bayes":
-            options["levels"] = "stars" if self.target == "stars" else "binary"
+            options["levels"] = self.propensity_levels
         if self.clip_min is not None:
             options["clip_min"] = self.clip_min
         self.propensity_ = make_propensity(name, **options).fit(split)
         propensities = self.propensity_.predict(rows.users, rows.items, rows.ratings)
+        self.mean_weight_ = float(np.mean(1.0 / propensities))
         return {"propensities": propensities.astype(np.float32)}
 
     def loss(self, batch: Batch) -> Tensor:

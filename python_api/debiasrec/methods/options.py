@@ -22,6 +22,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "target": ("signed", "binary", "stars"),
     "criterion": CRITERIA,
     "propensity": ("auto", *PROPENSITIES),
+    "propensity_levels": ("stars", "binary"),
     "normaliser": ("full", "batch"),
 }
 _COUNTS = ("factors", "batch_size", "user_block", "item_block", "max_epochs", "patience", "imputation_factors")

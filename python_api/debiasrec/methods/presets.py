@@ -17,10 +17,11 @@ _SHARED: dict[str, Any] = {
     "patience": 60,
     "criterion": "auc",
 }
-_NAIVE_BAYES: dict[str, Any] = {"propensity": "naive_bayes", "l2_rows": "block"}
+_NAIVE_BAYES: dict[str, Any] = {"propensity": "naive_bayes", "propensity_levels": "binary", "l2_rows": "block"}
 
-# Chen et al., AutoDebias, SIGIR 2021, public programs. SNIPS has no published setting: with the full-data normaliser it is IPS
-# with its weights divided by their mean (12.5 on Coat, 49.4 on Yahoo!R3), so its lr is that of IPS times the mean, its l2 over it.
+# Chen et al., AutoDebias, SIGIR 2021, public programs. SNIPS has no published setting: with the full-data normaliser it
+# is IPS with its weights divided by their mean (12.5 on Coat, 49.4 on Yahoo!R3), so its lr is that of IPS times the
+# mean, and its l2 that of IPS over it.
 _PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("mf", "coat"): {**_COAT, "lr": 1e-3, "l2": 0.1},
     ("mf_combine", "coat"): {**_COAT, "lr": 1e-3, "l2": 0.1},

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class SNIPS(IPS):
     """Weighted errors over the sum of the weights: sum((s - t)^2 / q) / sum(1 / q).
 
-    With the full-data normaliser the step sees (N / B) sum_batch(e / q) / Z, Z = sum of 1/q over all N training rows: an unbiased
-    step towards the self-normalised loss, on the scale of an unweighted mean whatever the propensities are. The batch
-    normaliser divides by the sum of the batch's own weights.
+    With the full-data normaliser the step sees (N / B) sum_batch(e / q) / Z, Z = sum of 1/q over all N training rows:
+    an unbiased step towards the self-normalised loss, on the scale of an unweighted mean whatever the propensities are.
+    The batch normaliser divides by the sum of the batch's own weights.
 
     Args:
         normaliser: "full" or "batch".
@@ -40,6 +40,7 @@ class SNIPS(IPS):
         """Propensities, and their full-data normaliser."""
         columns = super().prepare(split, rows)
         weights = 1.0 / columns["propensities"].astype(np.float64)
+        self.mean_weight_ = 1.0
         self.normaliser_ = (float(weights.sum()), len(weights)) if self.normaliser == "full" else None
         return columns
 

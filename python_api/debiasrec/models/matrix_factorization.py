@@ -23,7 +23,7 @@ class MatrixFactorization:
         offset: a constant added to every score (the mean rating where the targets are stars).
         device: where the tables live; the initial values are drawn on the CPU, so they do not depend on it.
 
-    Source: Koren, Bell, Volinsky 2009, eq (4); initial values as in Chen et al., AutoDebias, SIGIR 2021 (He normal, fan-out).
+    Source: Koren, Bell, Volinsky 2009, eq (4); initial values as in Chen et al., AutoDebias, SIGIR 2021 (He normal).
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class PropensityEstimator(ABC):
             float64 [n], in [clip_min, 1].
 
         Raises:
-            DebiasRecError: before fit, vectors of unequal length, ids out of range, or a rating that is needed and absent.
+            DebiasRecError: before fit, vectors of unequal length, ids out of range, or ratings needed and absent.
         """
         self._check_fitted()
         users, items = np.asarray(users), np.asarray(items)

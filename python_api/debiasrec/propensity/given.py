@@ -45,7 +45,8 @@ class GivenPropensity(PropensityEstimator):
             return np.asarray(self.matrix, dtype=np.float64)
         if dataset.given_propensities is None:
             raise DebiasRecError(
-                f"{dataset.name} comes without propensities: pass matrix=, or use 'naive_bayes', 'popularity' or 'logistic'"
+                f"{dataset.name} comes without propensities: pass matrix=, or use 'naive_bayes', 'popularity' or "
+                "'logistic'"
             )
         return dataset.given_propensities
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class LogisticPropensity(PropensityEstimator):
-    """q = sigmoid(w.x + c), by maximum likelihood over ALL pairs: sum over B of log q + sum over the rest of log(1 - q).
+    """q = sigmoid(w.x + c), fitted to all pairs: the sum over B of log q + the sum over the rest of log(1 - q).
 
     Pairs with equal features have equal propensities, so the fit runs over distinct (user profile, item profile) pairs
     weighted by how many rated and unrated pairs each stands for: the same optimum in a fraction of the memory.
@@ -32,7 +32,8 @@ class LogisticPropensity(PropensityEstimator):
         max_iter: limit of L-BFGS iterations; a fit that meets it warns.
         clip_min: estimates below are raised to it.
 
-    Source: Schnabel et al., "Recommendations as Treatments", ICML 2016, section 5.2.
+    Source: Schnabel et al., "Recommendations as Treatments", ICML 2016, section 5, logistic
+        regression.
     """
 
     features: str = "crosses"
@@ -49,15 +50,15 @@ class LogisticPropensity(PropensityEstimator):
             raise DebiasRecError(f"max_iter must be >= 1, got {self.max_iter!r}")
 
     def _fit(self, split: Split) -> None:
-        dataset = split.dataset
-        missing = [name for name in ("user_features", "item_features") if getattr(dataset, name) is None]
-        if missing:
+        user_features, item_features = split.dataset.user_features, split.dataset.item_features
+        if user_features is None or item_features is None:
+            missing = "user features" if user_features is None else "item features"
             raise DebiasRecError(
-                f"logistic propensities need user and item features, and {dataset.name} has no {' and no '.join(missing)}; "
-                "use 'naive_bayes', 'popularity' or 'given'"
+                f"logistic propensities need user and item features, and {split.dataset.name} has no {missing}; use "
+                "'naive_bayes', 'popularity' or 'given'"
             )
-        user_rows, self._user_profile, user_counts = _profiles(dataset.user_features)
-        item_rows, self._item_profile, item_counts = _profiles(dataset.item_features)
+        user_rows, self._user_profile, user_counts = _profiles(user_features)
+        item_rows, self._item_profile, item_counts = _profiles(item_features)
         n_cells = len(user_rows) * len(item_rows)
         cell = self._user_profile[split.train.users] * len(item_rows) + self._item_profile[split.train.items]
         rated = np.bincount(cell, minlength=n_cells)
@@ -65,15 +66,15 @@ class LogisticPropensity(PropensityEstimator):
         design = self._design(user_rows, item_rows)
         observed = np.repeat([1, 0], n_cells)
         weights = np.concatenate([rated, unrated]).astype(np.float64)
-        model = LogisticRegression(C=1.0 / self.l2, solver="lbfgs", max_iter=self.max_iter)
+        model = LogisticRegression(C=1.0 / self.l2, solver="lbfgs", tol=1e-6, max_iter=self.max_iter)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(sparse.vstack([design, design], format="csr"), observed, sample_weight=weights)
         self.n_iter = int(model.n_iter_[0])
         if self.n_iter >= self.max_iter:
             warnings.warn(
-                f"the logistic propensities had not converged after {self.max_iter} iterations; raise max_iter or l2, or "
-                "scale the features",
+                f"the logistic propensities had not converged after {self.max_iter} iterations; raise max_iter or l2, "
+                "or scale the features",
                 DebiasRecWarning,
                 stacklevel=3,
             )

@@ -28,7 +28,7 @@ class NaiveBayesPropensity(PropensityEstimator):
         smoothing: pseudo-count of each value in P(r), >= 0.
         clip_min: estimates below are raised to it.
 
-    Source: Schnabel et al., "Recommendations as Treatments", ICML 2016, section 5.2 (equation for P(O=1 | Y=r)).
+    Source: Schnabel et al., "Recommendations as Treatments", ICML 2016, section 5, naive Bayes.
     """
 
     levels: str = "stars"
@@ -44,8 +44,8 @@ class NaiveBayesPropensity(PropensityEstimator):
     def _fit(self, split: Split) -> None:
         if split.uniform_train is None:
             raise DebiasRecError(
-                f"naive Bayes propensities need uniform ratings, and split '{split.name}' of {split.dataset.name} has no "
-                "uniform training part; use 'popularity', 'logistic' or 'given'"
+                f"naive Bayes propensities need uniform ratings, and split '{split.name}' of {split.dataset.name} has "
+                "no uniform training part; use 'popularity', 'logistic' or 'given'"
             )
         dataset = split.dataset
         self._dataset = dataset
@@ -54,7 +54,7 @@ class NaiveBayesPropensity(PropensityEstimator):
         uniform = self._counts(split.uniform_train.ratings)
         marginal = (uniform + self.smoothing) / (uniform.sum() + self.smoothing * len(self._values))
         joint = biased / (dataset.n_users * dataset.n_items)
-        # A value absent from the uniform ratings has P(r) = 0 without smoothing: the propensity is infinite, clipped to 1.
+        # Without smoothing, a value absent from the uniform ratings has P(r) = 0: an infinite estimate, clipped to 1.
         with np.errstate(divide="ignore", invalid="ignore"):
             self._propensities = np.where(joint > 0, joint / marginal, 0.0)
 

@@ -51,7 +51,8 @@ def read_results(path: str | Path) -> pd.DataFrame:
     """
     file = Path(path)
     file = file / "results.csv" if file.is_dir() else file
-    return pd.read_csv(file, float_precision="round_trip")[RESULT_COLUMNS]
+    # pandas' own parser of numbers may be off by one in the last place, Python's is not
+    return pd.read_csv(file, dtype={"value": str})[RESULT_COLUMNS].astype({"value": float})
 
 
 def run_record(comparison: Comparison) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def run_record(comparison: Comparison) -> dict[str, Any]:
         },
         "baseline": comparison.baseline,
         "ranking_users": comparison.ranking_users,
-        "dropped": comparison.dropped.to_dict(orient="index"),
+        "dropped": comparison.dropped,
         "fits": json.loads(comparison.fits.to_json(orient="records", double_precision=15)),
         "seconds": round(float(comparison.fits["seconds"].sum()), 3),
     }

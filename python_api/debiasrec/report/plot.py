@@ -27,7 +27,7 @@ def comparison_png(summary: pd.DataFrame) -> bytes | None:
         return None
     figure = Figure(figsize=(5.2 * len(panels), 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (metric, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+    for axes, (metric, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for method, point in points.iterrows():
             bars = {"xerr": point["sd", "biased"], "yerr": point["sd", "debiased"]}
             axes.errorbar(point["mean", "biased"], point["mean", "debiased"], fmt="o", capsize=2, label=method, **bars)

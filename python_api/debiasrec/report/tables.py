@@ -28,10 +28,10 @@ TEST_TITLES = {
     "truth": "known truth",
 }
 TEST_NOTES = {
-    "truth": "Known truth: each user's whole catalogue; relevant where P(positive) >= 0.5; RMSE to the expected target.",
+    "truth": "Known truth: each user's whole catalogue, in expectation over the known relevance; so UAUC stays below 1.",
     "snips": "No uniform ratings: SNIPS and IPS reweight the biased test by popularity propensities; a rough estimate.",
 }
-COLUMNS = 5  # that many figures with their spread fit into 80 columns
+COLUMNS = 4  # that many figures with their spread fit into 80 columns
 BEST, WORSE = "*", "↓"
 
 
@@ -70,12 +70,13 @@ def summary_view(summary: pd.DataFrame, baseline: str | None = None) -> Renderab
     main = base.str.partition("@")[0].isin(MAIN)
     tables: list[RenderableType] = []
     for metric in base[main].unique():
-        tables.append(_metric_table(metric, shown[base == metric], baseline))
+        tables += [_metric_table(metric, shown[base == metric], baseline), Text("")]
     for test in shown.loc[~main, "test"].unique():
         rows = shown[~main & (shown["test"] == test)]
         metrics = list(rows["metric"].unique())
         for start in range(0, len(metrics), COLUMNS):
-            tables.append(_rest_table(test, rows[rows["metric"].isin(metrics[start : start + COLUMNS])], baseline))
+            part = rows[rows["metric"].isin(metrics[start : start + COLUMNS])]
+            tables += [_rest_table(test, part, baseline), Text("")]
     return Group(*tables)
 
 
@@ -119,12 +120,12 @@ def legend(baseline: str | None, *, several: bool) -> str:
     return "Reading: " + ", ".join(words) + "; higher is better, except MSE, MAE, RMSE."
 
 
-def dropped_text(dropped: pd.DataFrame, ranking_users: str) -> str:
+def dropped_text(dropped: dict[str, dict[str, int]], ranking_users: str) -> str:
     """Who is left out of which average, and why."""
     parts = [
-        f"{test} {int(row['both_classes'])} of {int(row['users'])} ({int(row['no_positive'])} without a positive, "
-        f"{int(row['no_negative'])} without a negative)"
-        for test, row in dropped.iterrows()
+        f"{test} {users['both_classes']} of {users['users']} ({users['no_positive']} without a positive, "
+        f"{users['no_negative']} without a negative)"
+        for test, users in dropped.items()
     ]
     return (
         f"UAUC averages over users with both classes: {'; '.join(parts)}. "
@@ -162,7 +163,16 @@ def _rest_table(test: str, rows: pd.DataFrame, baseline: str | None) -> Table:
 
 
 def _new_table(title: str, headers: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    gap = 1 if len(headers) <= 5 else 0  # six columns with their spread just fit into 80
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, gap, 0, 0),
+    )
     table.add_column("method", no_wrap=True)
     for header in headers:
         table.add_column(header, justify="right")
@@ -176,7 +186,7 @@ def _cells(rows: pd.DataFrame, baseline: str | None) -> dict[str, Text]:
     best = (sign * means).idxmax() if len(means) > 1 else None
     floor = sign * means[baseline] if baseline in means.index else float("-inf")
     cells = {}
-    for method, mean, sd in zip(rows["method"], rows["mean"], rows["sd"]):
+    for method, mean, sd in zip(rows["method"], rows["mean"], rows["sd"], strict=True):
         mark, style = (BEST, "bold green") if method == best else (WORSE, "red") if sign * mean < floor else (" ", "")
         spread = "" if pd.isna(sd) else f"±{short(sd)}"
         cells[method] = Text(f"{short(mean)}{spread}{mark}", style=style, no_wrap=True)

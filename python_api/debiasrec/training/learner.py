@@ -48,6 +48,6 @@ class Learner:
         tables = (self.model.user_factors, self.model.item_factors)
         for rows, side in sides:
             table = tables[side]
-            # Flags, not a list of distinct rows: no sort, and elementwise arithmetic rounds the same for any thread count.
+            # Flags, not a list of distinct rows: no sort, and elementwise arithmetic does not depend on the threads.
             coefficient = table.new_zeros(len(table), 1).index_fill_(0, rows, strength)
             gradients[side].add_(coefficient * table)

@@ -89,13 +89,13 @@ class FlatLoader(_Loader):
 class BlockLoader(_Loader):
     """User blocks times item blocks, as in the public AutoDebias programs.
 
-    Each epoch shuffles the users into blocks, and for every user block the items anew; a step sees the rated pairs inside one
-    user block x item block. One bucket sort per epoch finds the pairs of all blocks.
+    Each epoch shuffles the users into blocks, and for every user block the items anew; a step sees the rated pairs
+    inside one user block x item block. One bucket sort per epoch finds the pairs of all blocks.
 
     Args:
         columns: "users", "items" (int64 [n]) and further columns [n].
-        n_users, n_items: numbers of users and items, rated or not.
-        user_block, item_block: rows per block; the last ones may be smaller.
+        shape: numbers of users and items, rated or not.
+        block: users and items per block; the last blocks may be smaller.
         seed: seeds the order.
         skip_empty: leave out blocks without a rated pair.
     """
@@ -104,16 +104,14 @@ class BlockLoader(_Loader):
         self,
         columns: dict[str, Tensor],
         *,
-        n_users: int,
-        n_items: int,
-        user_block: int,
-        item_block: int,
+        shape: tuple[int, int],
+        block: tuple[int, int],
         seed: int,
         skip_empty: bool = True,
     ) -> None:
         super().__init__(columns, seed)
-        self.n_users, self.n_items = n_users, n_items
-        self.user_block, self.item_block = user_block, item_block
+        self.n_users, self.n_items = shape
+        self.user_block, self.item_block = block
         self.skip_empty = skip_empty
         self._users = columns["users"].cpu().numpy()
         self._items = columns["items"].cpu().numpy()

@@ -1,8 +1,8 @@
 """Optimisers whose every operation is correctly rounded.
 
-Only add, subtract, multiply, divide and square root occur, one per pass: each is exact to rounding in IEEE arithmetic, so the
-result does not depend on how a kernel is vectorised or on how many threads share it. (Fused multiply-adds may be used in the
-vector part of a kernel and not in its tail, and the tail moves with the number of threads.)
+Only add, subtract, multiply, divide and square root occur, one per pass: each is correctly rounded in IEEE arithmetic,
+so the result does not depend on how a kernel is vectorised or on how many threads share it. (A fused multiply-add may
+serve the vector part of a kernel and not its tail, and the tail moves with the number of threads.)
 """
 
 from __future__ import annotations

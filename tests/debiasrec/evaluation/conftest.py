@@ -9,9 +9,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator
-
 from debiasrec.data import Dataset, Interactions, Split
+from sklearn.base import BaseEstimator
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -73,14 +72,14 @@ def make_split():
 
     def make(name: str = "interd", *, biased_test: bool = True, uniform: bool = True, **extra) -> Split:
         rng = np.random.default_rng(3)
-        parts = [some_ratings(rng, 40, 30, most) for most in (6, 4, 8, 12)]
+        parts = [some_ratings(rng, 40, 30, most) for most in (6, 4, 8, 12, 5)]
         data = make_dataset(parts[3] if uniform else None, parts[0], 40, 30, **extra)
         return Split(
             dataset=data,
             name=name,
             seed=0,
             train=parts[0],
-            biased_validation=parts[1],
+            biased_validation=parts[4],
             biased_test=parts[2] if biased_test else None,
             uniform_train=parts[1] if uniform else None,
             uniform_validation=parts[1] if uniform else None,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import debiasrec
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-
-import debiasrec
 from debiasrec.evaluation import paired_t_test, validation_auc
 from debiasrec.evaluation.compare import ComparisonInterrupted
 from debiasrec.evaluation.comparison import config_hash, summarise
+from scipy import stats
 
 
 @pytest.fixture
@@ -20,7 +19,8 @@ def comparison(make_split, fixed_scores):
 
 
 def test_every_method_runs_with_every_seed_on_the_one_split(comparison, make_split, fixed_scores):
-    assert comparison.complete and comparison.seeds == [0, 1, 2, 3]
+    assert comparison.complete
+    assert comparison.seeds == [0, 1, 2, 3]
     assert set(map(tuple, comparison.fits[["method", "seed"]].to_numpy())) == {
         (method, seed) for method in ("low", "high", "ips") for seed in range(4)
     }
@@ -35,10 +35,12 @@ def test_summary_is_mean_sample_sd_and_the_paired_t_test_by_hand(comparison):
     assert base == "high"
     for row in comparison.summary.itertuples():
         own = values[row.method, row.test, row.metric]
-        assert row.mean == pytest.approx(own.mean()) and row.n == 4
+        assert row.mean == pytest.approx(own.mean())
+        assert row.n == 4
         assert row.sd == pytest.approx(np.sqrt(((own - own.mean()) ** 2).sum() / 3))
         if row.method == base:
-            assert np.isnan(row.difference) and np.isnan(row.p_value)
+            assert np.isnan(row.difference)
+            assert np.isnan(row.p_value)
             continue
         difference = own - values[base, row.test, row.metric]
         t_value = difference.mean() / (difference.std(ddof=1) / 2)
@@ -74,21 +76,25 @@ def test_validation_auc_prefers_the_uniform_part(make_split, fixed_scores):
 def test_no_baseline_without_a_method_of_the_mf_family(make_split, fixed_scores, monkeypatch):
     monkeypatch.setattr(fixed_scores, "name", "ips")
     result = debiasrec.compare(make_split(), {"ips": fixed_scores()}, seeds=2)
-    assert result.baseline is None and result.summary["difference"].isna().all()
+    assert result.baseline is None
+    assert result.summary["difference"].isna().all()
 
 
 def test_paired_t_test_of_degenerate_differences():
     assert paired_t_test(np.array([0.5]), np.array([0.4])) == (pytest.approx(0.1), pytest.approx(np.nan, nan_ok=True))
     assert paired_t_test(np.array([0.5, 0.6]), np.array([0.5, 0.6])) == (0.0, 1.0)
     mean, p_value = paired_t_test(np.array([0.75, 0.5]), np.array([0.5, 0.25]))
-    assert mean == 0.25 and np.isnan(p_value)
+    assert mean == 0.25
+    assert np.isnan(p_value)
     values, base = np.array([0.71, 0.74, 0.72]), np.array([0.70, 0.72, 0.73])
     assert paired_t_test(values, base)[1] == pytest.approx(stats.ttest_rel(values, base).pvalue)
 
 
 def test_summary_pairs_by_seed_not_by_position():
     rows = [("mf", 0, 0.1), ("mf", 1, 0.2), ("mf", 2, 0.4), ("ips", 2, 0.5), ("ips", 0, 0.15), ("ips", 1, 0.2)]
-    results = pd.DataFrame([(m, s, "biased", "uauc", v) for m, s, v in rows], columns=["method", "seed", "test", "metric", "value"])
+    results = pd.DataFrame(
+        [(m, s, "biased", "uauc", v) for m, s, v in rows], columns=["method", "seed", "test", "metric", "value"]
+    )
     own = summarise(results, "mf").set_index("method").loc["ips"]
     assert own["p_value"] == pytest.approx(stats.ttest_rel([0.15, 0.2, 0.5], [0.1, 0.2, 0.4]).pvalue)
 
@@ -97,7 +103,8 @@ def test_interruption_keeps_what_is_done(make_split, fixed_scores, tmp_path):
     methods = {"fine": fixed_scores(), "stuck": fixed_scores(fails="interrupt")}
     with pytest.raises(ComparisonInterrupted, match="1 of 4 fits") as caught:
         debiasrec.compare(make_split(), methods, seeds=2, out=tmp_path)
-    assert list(caught.value.comparison.fits["method"]) == ["fine"] and not caught.value.comparison.complete
+    assert list(caught.value.comparison.fits["method"]) == ["fine"]
+    assert not caught.value.comparison.complete
     assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"fine"}
 
 

@@ -1,0 +1,1 @@
+"""How fast the operators are, beside plain torch and the libraries that people would use instead."""

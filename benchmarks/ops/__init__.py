@@ -1,0 +1,1 @@
+"""One file per operator; each has `BENCHMARKS`, a list of `harness.Benchmark`."""
