@@ -24,11 +24,12 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
 ARCHS = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0+PTX")
-CXX_FLAGS = (
-    "-O3 -g0 -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -fopenmp-simd "
-    "-fno-math-errno -fno-trapping-math -Wall -Wextra -DTORCH_TARGET_VERSION=0x020d000000000000"
-).split()
-NVCC_FLAGS = "-O3 -std=c++17 -Werror all-warnings --compress-mode=size -Xcompiler -fPIC,-fvisibility=hidden,-Wall".split()
+OPTIMISATION = ["-O3", "-g0", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
+VISIBILITY = ["-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden"]
+STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020d000000000000"  # torch 2.13
+CXX_FLAGS = ["-std=c++17", *OPTIMISATION, *VISIBILITY, STABLE_ABI, "-Wall", "-Wextra"]
+NVCC_FLAGS = ["-std=c++17", "-O3", "-Werror", "all-warnings", "--compress-mode=size"]
+NVCC_FLAGS += ["-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall"]
 
 
 def version() -> str:
@@ -47,10 +48,14 @@ def import_build_requirements():
     except ImportError as error:
         raise SystemExit(
             f"debias-ext needs {error.name} to build. Either let pip prepare the build (pip install .), or install it "
-            "first:\n    pip install 'torch>=2.13' pybind11 ninja setuptools wheel && pip install --no-build-isolation ."
+            "first:\n"
+            "    pip install 'torch>=2.13' pybind11 ninja setuptools wheel\n"
+            "    pip install --no-build-isolation ."
         ) from None
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 13):
-        raise SystemExit(f"debias-ext needs torch >= 2.13 to build, found {torch.__version__}: pip install 'torch>=2.13'")
+        raise SystemExit(
+            f"debias-ext needs torch >= 2.13 to build, found {torch.__version__}: pip install 'torch>=2.13'"
+        )
     return torch, [*include_paths(), pybind11.get_include()]
 
 
@@ -168,7 +173,9 @@ class Plan:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         for _, object_file, _ in self.steps:
             object_file.parent.mkdir(parents=True, exist_ok=True)
-        ninja = shutil.which("ninja", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+        ninja = shutil.which(
+            "ninja", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        )
         if ninja:
             subprocess.run([ninja, "-C", str(self.folder), "-f", str(self.write_ninja()), "-j", str(jobs)], check=True)
             return

@@ -1,9 +1,5 @@
 """Fused operators for causal debiasing of recommender systems, for PyTorch on the CPU and on CUDA."""
 
-from debias_ext import _library
-
-_library.load()
-
 from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__

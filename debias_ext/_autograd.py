@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+Tensors = Sequence[Tensor | None]
 
 
 def transforms_active() -> bool:
-    """True inside torch.func.grad, vjp, jvp or vmap."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """True inside torch.func.grad, vjp, jvp or vmap, and inside forward_ad.dual_level, which must not be overlooked."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def needs_gradient(*tensors: Tensor | None) -> int:
@@ -27,7 +30,7 @@ def needs_gradient(*tensors: Tensor | None) -> int:
 
 
 def differentiable_gradients(
-    reference: Callable[..., Tensor], tensors: Sequence[Tensor | None], needs: int, grad_output: Tensor
+    reference: Callable[..., Tensor], tensors: Tensors, needs: int, grad_output: Tensor
 ) -> list[Tensor | None]:
     """Gradients of `reference(*tensors)` as differentiable functions of the tensors and of `grad_output`.
 
@@ -53,21 +56,23 @@ class RowLoss:
 
     Args:
         operator: the overload `torch.ops.debias_ext.<name>.default`.
-        n_tensors: how many leading arguments are tensors with a gradient (None is allowed for optional ones).
         reference: the same in plain torch, called as `reference(*tensors, *options)`; used for second derivatives.
+        n_tensors: how many leading arguments are tensors (None is allowed for optional ones).
+        n_gradients: how many of these, from the first on, have a gradient.
     """
 
-    def __init__(self, operator: Any, n_tensors: int, reference: Callable[..., Tensor]) -> None:
+    def __init__(self, operator: Any, reference: Callable[..., Tensor], *, n_tensors: int, n_gradients: int) -> None:
         self.operator = operator
-        self.n_tensors = n_tensors
         self.reference = reference
+        self.n_tensors = n_tensors
+        self.n_gradients = n_gradients
         self._functional = _functional_row_loss(self)
         torch.library.register_autograd(
             operator.name().removesuffix(".default"), self._compiled_backward, setup_context=self._compiled_context
         )
 
-    def __call__(self, tensors: Sequence[Tensor | None], options: tuple[Any, ...]) -> Tensor:
-        needs = needs_gradient(*tensors)
+    def __call__(self, tensors: Tensors, options: tuple[Any, ...]) -> Tensor:
+        needs = needs_gradient(*tensors[: self.n_gradients])
         if torch.compiler.is_compiling():
             return self.operator(*tensors, *options, needs)[0]
         if transforms_active():
@@ -77,15 +82,22 @@ class RowLoss:
         return _EagerRowLoss.apply(self, options, needs, *tensors)
 
     def gradients(
-        self, tensors: Sequence[Tensor | None], options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor
+        self, tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor
     ) -> list[Tensor | None]:
+        """One per tensor: the saved gradients times `grad`, or differentiable ones where autograd records."""
         if torch.is_grad_enabled():
             return differentiable_gradients(lambda *t: self.reference(*t, *options), tensors, needs, grad)
         return [saved[k] * grad if needs >> k & 1 else None for k in range(self.n_tensors)]
 
     def _compiled_context(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         tensors, ctx.options, ctx.needs = inputs[: self.n_tensors], inputs[self.n_tensors : -1], inputs[-1]
+        missing = [k for k in range(self.n_gradients) if ctx.needs_input_grad[k] and not ctx.needs >> k & 1]
+        if missing:
+            raise RuntimeError(
+                f"{self.operator.name()}: needs={ctx.needs} leaves out arguments {missing}, which require grad"
+            )
         ctx.save_for_backward(*tensors, *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
 
     def _compiled_backward(self, ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
@@ -112,13 +124,15 @@ class _EagerRowLoss(torch.autograd.Function):
         saved, ctx.gradients = ctx.gradients, None
         if saved is None:  # a second backward pass: the first one gave its buffers away
             saved = rule.operator(*tensors, *ctx.options, ctx.needs)[1:]
+        if transforms_active():  # a batch of cotangents (is_grads_batched)
+            return (None, None, None, *rule.gradients(tensors, ctx.options, ctx.needs, saved, grad))
         unit = grad.device.type == "cpu" and grad.dim() == 0 and grad.item() == 1.0
         wanted = (saved[k] if ctx.needs >> k & 1 else None for k in range(rule.n_tensors))
         return (None, None, None, *(g if g is None or unit else g.mul_(grad) for g in wanted))
 
 
 def _functional_row_loss(rule: RowLoss) -> type[torch.autograd.Function]:
-    every = (1 << rule.n_tensors) - 1
+    every = (1 << rule.n_gradients) - 1
 
     class FunctionalRowLoss(torch.autograd.Function):
         generate_vmap_rule = True
@@ -137,7 +151,7 @@ def _functional_row_loss(rule: RowLoss) -> type[torch.autograd.Function]:
         @staticmethod
         def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
             tensors, saved = ctx.saved_tensors[: rule.n_tensors], ctx.saved_tensors[rule.n_tensors :]
-            needs = sum(1 << k for k in range(rule.n_tensors) if ctx.needs_input_grad[k + 1])
+            needs = sum(1 << k for k in range(rule.n_gradients) if ctx.needs_input_grad[k + 1])
             return (None, *rule.gradients(tensors, ctx.options, needs, saved, grad))
 
     return FunctionalRowLoss

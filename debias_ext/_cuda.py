@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from debias_ext import _library
-
-_C = _library.load()
+from debias_ext._library import _C
 
 
 def cuda_status() -> tuple[bool, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def check_tensor(name: str, value: object) -> None:
@@ -12,17 +16,35 @@ def check_tensor(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
 
 
-def loss_inputs(**tensors: Tensor | None) -> list[Tensor | None]:
-    """Checks that every given argument is a tensor; under autocast, half types become float32."""
+def check_tensors(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> None:
+    """Raises a ValueError that names the first argument that is not a tensor, or not on the device of the first one.
+
+    Tensors of several devices must not reach the dispatcher: beside a meta tensor it would run the fake kernel, and
+    return memory that nobody wrote.
+    """
+    first = ""
     for name, tensor in tensors.items():
-        if tensor is not None:
-            check_tensor(name, tensor)
+        if tensor is None and name in optional:
+            continue
+        check_tensor(name, tensor)
+        assert tensor is not None
+        if not first:
+            first, device = name, tensor.device
+        elif tensor.device != device:
+            raise ValueError(f"{name} must be on the device of {first}, {device}, got {tensor.device}")
+
+
+def loss_inputs(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> list[Tensor | None]:
+    """The checked tensors; under autocast, half types become float32. `optional` names those that may be None."""
+    check_tensors(optional=optional, **tensors)
     values = list(tensors.values())
-    device = next(tensor.device.type for tensor in values if tensor is not None)
-    if not torch.is_autocast_enabled(device):
+    half = [tensor for tensor in values if tensor is not None and tensor.dtype in _HALF]
+    if not half:
         return values
-    half = (torch.float16, torch.bfloat16)
-    return [tensor.float() if tensor is not None and tensor.dtype in half else tensor for tensor in values]
+    device = half[0].device.type
+    if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device):
+        return values
+    return [tensor.float() if tensor is not None and tensor.dtype in _HALF else tensor for tensor in values]
 
 
 def validated(validate: bool, tensor: Tensor) -> bool:

@@ -22,7 +22,9 @@ def load() -> ModuleType:
         ImportError: torch is too old, or the compiled module is missing or does not fit this Python.
     """
     if torch_version() < MINIMUM_TORCH:
-        raise ImportError(f"debias_ext needs torch >= 2.13, found {torch.__version__}: pip install --upgrade 'torch>=2.13'")
+        raise ImportError(
+            f"debias_ext needs torch >= 2.13, found {torch.__version__}: pip install --upgrade 'torch>=2.13'"
+        )
     try:
         return importlib.import_module("debias_ext._C")
     except ImportError as error:
@@ -31,3 +33,6 @@ def load() -> ModuleType:
             "CPython version: reinstall with `pip install --force-reinstall --no-deps debias-ext`, or build it from a "
             "checkout with `pip install --no-build-isolation .`"
         ) from error
+
+
+_C = load()

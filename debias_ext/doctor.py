@@ -7,11 +7,9 @@ import sys
 
 import torch
 
-from debias_ext import _library
 from debias_ext._cuda import cuda_status
+from debias_ext._library import _C
 from debias_ext._version import __version__
-
-_C = _library.load()
 
 
 def facts() -> dict[str, str]:
@@ -28,7 +26,9 @@ def facts() -> dict[str, str]:
         "compiler": f"{build['compiler']}; {build['flags']}",
         "SIMD level": level if level == detected else f"{level} (lowered; this CPU has {detected})",
         "threads": f"{torch.get_num_threads()} (torch.set_num_threads)",
-        "CUDA kernels": f"built for {build['cuda_archs']}" if build["cuda"] else f"not built: {build['no_cuda_reason']}",
+        "CUDA kernels": f"built for {build['cuda_archs']}"
+        if build["cuda"]
+        else f"not built: {build['no_cuda_reason']}",
         "CUDA runtime": _cuda_versions(runtime) if build["cuda"] else "-",
         "CUDA": f"on: {_device_line(build['cuda_archs'])}" if works else f"off: {reason}",
     }

@@ -70,8 +70,8 @@ def test_emulation_error_names_file_line_thread_and_launch(fault: str) -> None:
     assert "launch(" in lines[launched_at - 1]
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("sanitizer", sorted(build.SANITIZERS))
+# the race detector judges by what is ordered, not by what happened to come first: one order is enough for it
+@pytest.mark.parametrize(("sanitizer", "order"), [*(("address", order) for order in ORDERS), ("thread", "random:2")])
 @pytest.mark.parametrize("family", build.harness_families())
 def test_kernel_family_is_clean_and_right(family: str, sanitizer: str, order: str) -> None:
     done = run(build.build_harness(family, sanitizer), order=order)

@@ -52,9 +52,7 @@ def test_a_spill_is_reported_unless_it_is_listed(tool: ModuleType, monkeypatch: 
     assert tool.unexpected_spills(rows) == []
 
 
-def test_a_changed_report_is_out_of_date(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_report_is_out_of_date(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool, "REPORT", tmp_path / "report.csv")
     rows = [("debias::idle<float, int>", "sm_75", 8, 0, 0, 0, 0)]
     tool.write(rows)

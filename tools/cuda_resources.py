@@ -35,6 +35,7 @@ ALLOWED_SPILLS: dict[str, str] = {}
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(sm_\w+)'")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
+INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 SHARED = re.compile(r"(\d+) bytes smem")
 # The name nvcc gives to an unnamed namespace holds a hash of the file's path.
 UNNAMED = re.compile(r"_(?:GLOBAL__N_|INTERNAL)_\w*_cu_[0-9a-f]{8}(?:_\d+)?|\(anonymous namespace\)")
@@ -75,11 +76,23 @@ def parse(report: str) -> list[Row]:
     return rows
 
 
+def with_headers(source: Path) -> set[Path]:
+    """The file and the headers of the project that it includes, directly or not."""
+    found: set[Path] = set()
+    todo = [source]
+    while todo:
+        path = todo.pop()
+        if path not in found and path.exists():
+            found.add(path)
+            todo += [CSRC / name for name in INCLUDE.findall(path.read_text())]
+    return found
+
+
 def report_key(nvcc: str, source: Path) -> str:
     """Changes with everything the report depends on."""
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
     key = hashlib.sha256(repr((version, NVCC_FLAGS, ARCHS)).encode())
-    for path in [source, *sorted(CSRC.rglob("*.h")), *sorted(CSRC.rglob("*.cuh"))]:
+    for path in sorted(with_headers(source)):
         key.update(str(path.relative_to(CSRC)).encode() + b"\0" + path.read_bytes())
     return key.hexdigest()
 
@@ -106,7 +119,9 @@ def measure(nvcc: str) -> list[Row]:
         reports = pool.map(lambda source: compiler_report(nvcc, source), sorted(CSRC.rglob("*_cuda.cu")))
         rows = [row for report in reports for row in parse(report)]
     names = demangle(row[0] for row in rows)
-    return sorted(((names[row[0]], *row[1:]) for row in rows), key=lambda row: (row[0], int(row[1].removeprefix("sm_"))))
+    return sorted(
+        ((names[row[0]], *row[1:]) for row in rows), key=lambda row: (row[0], int(row[1].removeprefix("sm_")))
+    )
 
 
 def unexpected_spills(rows: Iterable[Row]) -> list[str]:

@@ -4,8 +4,8 @@ One binary serves every torch from 2.13 on, CPU or CUDA. This script shows it fo
 
     python tools/smoke_wheel.py --torch 2.14.1 --venv build/other-torch
 
-The virtual environment is kept, so that a second run downloads nothing. Not part of CI: a CUDA build of torch is several
-gigabytes.
+The virtual environment is kept, so that a second run downloads nothing. Not part of CI: a CUDA build of torch is
+several gigabytes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run(*command: str | Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", default="2.14.1", help="the torch version to run beside (default: %(default)s)")
-    parser.add_argument("--venv", type=Path, default=ROOT / "build" / "other-torch", help="where to put its environment")
+    parser.add_argument("--venv", type=Path, default=ROOT / "build" / "other-torch", help="where its environment lies")
     arguments = parser.parse_args()
     python = arguments.venv / "bin" / "python"
     if not python.exists():

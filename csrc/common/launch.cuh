@@ -1,5 +1,5 @@
-// What every .cu file includes in place of the CUDA headers. With DEBIAS_CUDA_EMULATION the same source is C++ that runs
-// on the CPU, one fiber per CUDA thread.
+// What every .cu file includes in place of the CUDA headers. With DEBIAS_CUDA_EMULATION the same source is C++ that
+// runs on the CPU, one fiber per CUDA thread.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@
 #define DEBIAS_DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(::debias_emulation::dynamic_shared())
 #else
 #define DEBIAS_SHARED_ARRAY(T, name, N) __shared__ T name[N]
-#define DEBIAS_DYNAMIC_SHARED(T, name)                                        \
+#define DEBIAS_DYNAMIC_SHARED(T, name)                                         \
   extern __shared__ __align__(16) unsigned char debias_dynamic_shared_bytes[]; \
   T* const name = reinterpret_cast<T*>(debias_dynamic_shared_bytes)
 #endif
@@ -68,7 +68,7 @@ inline void check_cuda(cudaError_t error, const char* file = __builtin_FILE(), i
     throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": " + cudaGetErrorString(error));
 }
 
-constexpr unsigned kMaxGridSize = 65535;               // also legal in y and z
+constexpr unsigned kMaxGridSize = 65535;                // also legal in y and z
 constexpr size_t kSharedBytesWithoutOptIn = 48 * 1024;  // above, a kernel has to ask
 
 // Blocks of a grid-stride kernel: enough for `work` items, capped. No work: no block, and launch() does nothing.
@@ -94,9 +94,9 @@ void launch(void (*kernel)(P...), LaunchGrid grid, dim3 block, size_t dynamic_sh
   if (block.x > 1024u || block.y > 1024u || block.z > 64u || threads == 0 || threads > 1024)
     refuse("a block has 1 to 1024 threads, at most (1024, 1024, 64)");
   if (dynamic_shared_bytes > kSharedBytesWithoutOptIn) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(dynamic_shared_bytes));
+    const cudaError_t error =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(dynamic_shared_bytes));
     if (error != cudaSuccess) {
       (void)cudaGetLastError();
       refuse(cudaGetErrorString(error));
@@ -106,7 +106,7 @@ void launch(void (*kernel)(P...), LaunchGrid grid, dim3 block, size_t dynamic_sh
   (void)stream;
   ::debias_emulation::run(g, block, dynamic_shared_bytes, grid.file, grid.line, [&] { kernel(args...); });
 #else
-  kernel<<<g, block, dynamic_shared_bytes, stream>>>(args...);
+  kernel<<<g, block, dynamic_shared_bytes, stream> > >(args...);
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) refuse(cudaGetErrorString(error));
 #endif

@@ -7,8 +7,8 @@ namespace debias {
 namespace {
 
 LossAndGradients ips_loss(const Tensor& scores, const Tensor& targets, const Tensor& source, bool logits,
-                          const std::string& loss, double clip_min, double floor, const std::string& reduction,
-                          bool validate, int64_t needs) {
+                          const std::string& loss, std::optional<double> clip_min, std::optional<double> floor,
+                          const std::string& reduction, bool validate, int64_t needs) {
   const WeightedLossCall call{parse_loss(loss), logits ? WeightKind::propensity_logit : WeightKind::propensity,
                               logits ? "propensity_logits" : "propensities", clip_min, floor, validate};
   const Reduction kind = parse_reduction(reduction);
@@ -20,8 +20,8 @@ LossAndGradients ips_loss(const Tensor& scores, const Tensor& targets, const Ten
 
 STABLE_TORCH_LIBRARY_FRAGMENT(DEBIAS_NAMESPACE, m) {
   m.def(
-      "ips_loss(Tensor scores, Tensor targets, Tensor source, bool logits, str loss, float clip_min, float floor, "
-      "str reduction, bool validate, int needs) "
+      "ips_loss(Tensor scores, Tensor targets, Tensor source, bool logits, str loss, float? clip_min, "
+      "float? floor, str reduction, bool validate, int needs) "
       "-> (Tensor loss, Tensor grad_scores, Tensor grad_targets, Tensor grad_source)");
 }
 

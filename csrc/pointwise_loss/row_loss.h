@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -33,14 +34,14 @@ inline double reduction_scale(Reduction reduction, int64_t n) {
   return reduction == Reduction::mean ? 1.0 / static_cast<double>(n) : 1.0;
 }
 
-inline double largest_weight(double clip_min) {
-  return clip_min > 0 ? 1.0 / clip_min : std::numeric_limits<double>::infinity();
+inline double largest_weight(std::optional<double> clip_min) {
+  return clip_min ? 1.0 / *clip_min : std::numeric_limits<double>::infinity();
 }
 
-inline void check_bounds(double clip_min, double floor) {
-  if (!(clip_min >= 0 && clip_min <= 1)) value_error("clip_min must be in (0, 1], got ", clip_min);
-  if (!(floor >= 0 && floor < 1)) value_error("floor must be in (0, 1), got ", floor);
-  if (clip_min > 0 && floor > 0) value_error("clip_min and floor exclude each other, got ", clip_min, " and ", floor);
+inline void check_bounds(std::optional<double> clip_min, std::optional<double> floor) {
+  if (clip_min && !(*clip_min > 0 && *clip_min <= 1)) value_error("clip_min must be in (0, 1], got ", *clip_min);
+  if (floor && !(*floor > 0 && *floor < 1)) value_error("floor must be in (0, 1), got ", *floor);
+  if (clip_min && floor) value_error("clip_min and floor exclude each other, got ", *clip_min, " and ", *floor);
 }
 
 // Which gradients the caller will ask for: bit k stands for the k-th differentiable argument.

@@ -51,7 +51,7 @@ LossAndGradients self_normalised(const WeightedLossCall& call, const Tensor& giv
 }
 
 LossAndGradients snips_loss(const Tensor& scores, const Tensor& targets, const Tensor& source, bool logits,
-                            const std::string& loss, double clip_min, double floor,
+                            const std::string& loss, std::optional<double> clip_min, std::optional<double> floor,
                             std::optional<double> normaliser_sum, int64_t normaliser_rows, bool validate,
                             int64_t needs) {
   const WeightedLossCall call{parse_loss(loss), logits ? WeightKind::propensity_logit : WeightKind::propensity,
@@ -69,8 +69,8 @@ LossAndGradients snips_loss(const Tensor& scores, const Tensor& targets, const T
 
 STABLE_TORCH_LIBRARY_FRAGMENT(DEBIAS_NAMESPACE, m) {
   m.def(
-      "snips_loss(Tensor scores, Tensor targets, Tensor source, bool logits, str loss, float clip_min, float floor, "
-      "float? normaliser_sum, int normaliser_rows, bool validate, int needs) "
+      "snips_loss(Tensor scores, Tensor targets, Tensor source, bool logits, str loss, float? clip_min, "
+      "float? floor, float? normaliser_sum, int normaliser_rows, bool validate, int needs) "
       "-> (Tensor loss, Tensor grad_scores, Tensor grad_targets, Tensor grad_source)");
 }
 

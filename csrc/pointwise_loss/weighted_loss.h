@@ -9,7 +9,7 @@ struct WeightedLossCall {
   LossKind loss;
   WeightKind weight;
   const char* source_name;  // for error messages
-  double clip_min = 0, floor = 0;
+  std::optional<double> clip_min, floor;
   bool validate = true;
 };
 
@@ -24,7 +24,7 @@ WeightedLossArgs<T> weighted_loss_args(const WeightedLossCall& call, const Tenso
   args.source = pointer<T>(source);
   args.n = scores.numel();
   args.coefficient = 1.0;
-  args.floor = call.floor;
+  args.floor = call.floor.value_or(0.0);
   args.largest_weight = largest_weight(call.clip_min);
   return args;
 }

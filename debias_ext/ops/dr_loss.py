@@ -7,7 +7,7 @@ from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
-from debias_ext._inputs import check_tensor, loss_inputs, validated
+from debias_ext._inputs import loss_inputs, validated
 from debias_ext.ops._fake import row_loss_outputs
 
 _op = torch.ops.debias_ext.dr_loss.default
@@ -19,12 +19,10 @@ def _fake(scores, targets, pseudo_targets, propensities, observed, loss, reducti
 
 
 def _reference(scores, targets, pseudo_targets, propensities, observed, loss, reduction, validate) -> Tensor:
-    return reference.dr_loss(
-        scores, targets, pseudo_targets, propensities, observed, loss=loss, reduction=reduction
-    )
+    return reference.dr_loss(scores, targets, pseudo_targets, propensities, observed, loss=loss, reduction=reduction)
 
 
-_rule = RowLoss(_op, 4, _reference)
+_rule = RowLoss(_op, _reference, n_tensors=5, n_gradients=4)
 
 
 def dr_loss(
@@ -66,8 +64,11 @@ def dr_loss(
     Source:
         Wang et al. 2019, "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6.
     """
-    check_tensor("observed", observed)
     tensors = loss_inputs(
-        scores=scores, targets=targets, pseudo_targets=pseudo_targets, propensities=propensities
+        scores=scores,
+        targets=targets,
+        pseudo_targets=pseudo_targets,
+        propensities=propensities,
+        observed=observed,
     )
-    return _rule(tensors, (observed, loss, reduction, validated(validate, scores)))
+    return _rule(tensors, (loss, reduction, validated(validate, scores)))

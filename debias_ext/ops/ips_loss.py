@@ -22,16 +22,22 @@ def _fake(scores, targets, source, logits, loss, clip_min, floor, reduction, val
 
 def _reference(scores, targets, source, logits, loss, clip_min, floor, reduction, validate) -> Tensor:
     return reference.ips_loss(
-        scores, targets, **propensity_argument(source, logits), loss=loss, clip_min=clip_min, floor=floor, reduction=reduction
+        scores,
+        targets,
+        **propensity_argument(source, logits),
+        loss=loss,
+        clip_min=clip_min,
+        floor=floor,
+        reduction=reduction,
     )
 
 
-def propensity_argument(source: Tensor, logits: bool) -> dict[str, Any]:
+def propensity_argument(source: Tensor | None, logits: bool) -> dict[str, Any]:
     """The keyword under which the reference takes propensities or their logits."""
     return {"propensity_logits" if logits else "propensities": source}
 
 
-_rule = RowLoss(_op, 3, _reference)
+_rule = RowLoss(_op, _reference, n_tensors=3, n_gradients=3)
 
 
 def ips_loss(
@@ -77,7 +83,7 @@ def ips_loss(
     """
     exactly_one("propensities", propensities, "propensity_logits", propensity_logits)
     logits = propensities is None
-    name = "propensity_logits" if logits else "propensities"
-    tensors = loss_inputs(scores=scores, targets=targets, **{name: propensity_logits if logits else propensities})
-    options = (logits, loss, clip_min or 0.0, floor or 0.0, reduction, validated(validate, scores))
+    source = propensity_logits if propensities is None else propensities
+    tensors = loss_inputs(scores=scores, targets=targets, **propensity_argument(source, logits))
+    options = (logits, loss, clip_min, floor, reduction, validated(validate, scores))
     return _rule(tensors, options)

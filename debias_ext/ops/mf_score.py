@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from debias_ext._autograd import needs_gradient, transforms_active
-from debias_ext._inputs import check_tensor, validated
+from debias_ext._inputs import check_tensors, validated
 
 _score = torch.ops.debias_ext.mf_score.default
 _backward = torch.ops.debias_ext.mf_score_backward.default
@@ -59,6 +59,8 @@ def _score_backward_gradients(
 class _ScoreBackward(torch.autograd.Function):
     """mf_score_backward with a derivative of its own."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(grad, user_factors, item_factors, users, items, needs):
         return _backward(grad, user_factors, item_factors, users, items, needs)
@@ -84,7 +86,9 @@ def _differentiable_backward(grad, user_factors, item_factors, users, items, nee
 def _sparse_gradients(grad, user_factors, item_factors, users, items, needs: int) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():
         raise RuntimeError("mf_score: second derivatives need sparse_grad=False")
-    user_rows, gp, ga, item_rows, gq, gb, offset = _backward_sparse(grad, user_factors, item_factors, users, items, needs)
+    user_rows, gp, ga, item_rows, gq, gb, offset = _backward_sparse(
+        grad, user_factors, item_factors, users, items, needs
+    )
 
     def table(rows: Tensor, values: Tensor, size: tuple[int, ...], bit: int) -> Tensor | None:
         if not needs >> bit & 1:
@@ -147,16 +151,21 @@ class _FunctionalScore(torch.autograd.Function):
 def _compiled_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     user_factors, item_factors, users, items, user_bias, item_bias, offset, *_ = inputs
     ctx.save_for_backward(user_factors, item_factors, users, items)
-    ctx.needs = needs_gradient(user_factors, item_factors, user_bias, item_bias, offset)
+    ctx.needs = sum(1 << k for k, position in enumerate((0, 1, 4, 5, 6)) if ctx.needs_input_grad[position])
 
 
-def _compiled_backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _ScoreBackward.setup_context(ctx, inputs, output)
+def _offset(offset: float | Tensor) -> tuple[Tensor | None, float]:
+    if isinstance(offset, Tensor):
+        return offset, 0.0
+    try:
+        return None, float(offset)
+    except (TypeError, ValueError):
+        raise ValueError(f"offset must be a number or a 0-d tensor, got {type(offset).__name__}") from None
 
 
 torch.library.register_autograd("debias_ext::mf_score", _FunctionalScore.backward, setup_context=_compiled_context)
 torch.library.register_autograd(
-    "debias_ext::mf_score_backward", _ScoreBackward.backward, setup_context=_compiled_backward_context
+    "debias_ext::mf_score_backward", _ScoreBackward.backward, setup_context=_ScoreBackward.setup_context
 )
 
 
@@ -201,9 +210,17 @@ def mf_score(
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 4.
     """
-    for name, tensor in (("user_factors", user_factors), ("item_factors", item_factors), ("users", users), ("items", items)):
-        check_tensor(name, tensor)
-    offset_tensor, offset_value = (offset, 0.0) if isinstance(offset, Tensor) else (None, float(offset))
+    offset_tensor, offset_value = _offset(offset)
+    check_tensors(
+        user_factors=user_factors,
+        item_factors=item_factors,
+        users=users,
+        items=items,
+        user_bias=user_bias,
+        item_bias=item_bias,
+        offset=offset_tensor,
+        optional=("user_bias", "item_bias", "offset"),
+    )
     checks = validated(validate, users)
     arguments = (user_factors, item_factors, users, items, user_bias, item_bias, offset_tensor)
     if torch.compiler.is_compiling():

@@ -18,9 +18,11 @@ def _fake(scores, targets, weights, loss, reduction, needs):
     return row_loss_outputs(scores, 3, reduction, needs)
 
 
-_rule = RowLoss(
-    _op, 3, lambda s, t, w, loss, reduction: reference.pointwise_loss(s, t, w, loss=loss, reduction=reduction)
-)
+def _reference(scores, targets, weights, loss, reduction) -> Tensor:
+    return reference.pointwise_loss(scores, targets, weights, loss=loss, reduction=reduction)
+
+
+_rule = RowLoss(_op, _reference, n_tensors=3, n_gradients=3)
 
 
 def pointwise_loss(
@@ -50,5 +52,5 @@ def pointwise_loss(
     Source:
         The naive estimator of Schnabel et al. 2016, "Recommendations as Treatments", eq. 2 when the weights are 1.
     """
-    tensors = loss_inputs(scores=scores, targets=targets, weights=weights)
+    tensors = loss_inputs(scores=scores, targets=targets, weights=weights, optional=("weights",))
     return _rule(tensors, (loss, reduction))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,17 @@ def _reference(scores, targets, source, logits, loss, clip_min, floor, normalise
     )
 
 
-_rule = RowLoss(_op, 3, _reference)
+def _normaliser(normaliser: tuple[float, int] | None) -> tuple[float | None, int]:
+    if normaliser is None:
+        return None, 0
+    try:
+        total, rows = normaliser
+        return float(total), operator.index(rows)
+    except (TypeError, ValueError):
+        raise ValueError(f"normaliser must be (sum of 1 / q, number of rows), got {normaliser!r}") from None
+
+
+_rule = RowLoss(_op, _reference, n_tensors=3, n_gradients=3)
 
 
 def snips_loss(
@@ -78,8 +90,8 @@ def snips_loss(
     """
     exactly_one("propensities", propensities, "propensity_logits", propensity_logits)
     logits = propensities is None
-    name = "propensity_logits" if logits else "propensities"
-    tensors = loss_inputs(scores=scores, targets=targets, **{name: propensity_logits if logits else propensities})
-    normaliser_sum, rows = (None, 0) if normaliser is None else (float(normaliser[0]), int(normaliser[1]))
-    options = (logits, loss, clip_min or 0.0, floor or 0.0, normaliser_sum, rows, validated(validate, scores))
+    source = propensity_logits if propensities is None else propensities
+    tensors = loss_inputs(scores=scores, targets=targets, **propensity_argument(source, logits))
+    normaliser_sum, rows = _normaliser(normaliser)
+    options = (logits, loss, clip_min, floor, normaliser_sum, rows, validated(validate, scores))
     return _rule(tensors, options)

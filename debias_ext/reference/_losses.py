@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -13,7 +14,7 @@ def error(scores: Tensor, targets: Tensor, loss: str) -> Tensor:
     if loss == "mae":
         return (scores - targets).abs()
     if loss == "bce":
-        return scores.clamp(min=0) + torch.log1p(torch.exp(-scores.abs())) - targets * scores
+        return -F.logsigmoid(-scores) - targets * scores  # has its slope 1/2 at 0, unlike max(s, 0) + log1p(e^-|s|)
     raise ValueError(f"loss must be 'mse', 'mae' or 'bce', got {loss!r}")
 
 
@@ -33,12 +34,10 @@ def inverse_propensity(
     """1 / max(q', clip_min) with q' = floor + (1 - floor) q; 1 / sigmoid(t) = 1 + e^-t."""
     low = floor or 0.0
     if propensities is not None:
-        weights = 1 / (low + (1 - low) * propensities)
-    else:
-        assert propensity_logits is not None
-        smallest = -87.0 if propensity_logits.dtype == torch.float32 else -708.0
-        e = torch.exp(-propensity_logits.clamp(min=smallest))
-        weights = (1 + e) / (1 + low * e)
-    return weights if not clip_min else weights.clamp(max=1 / clip_min)
-
-
+        floored = low + (1 - low) * propensities
+        return 1 / (floored if clip_min is None else floored.clamp(min=clip_min))
+    assert propensity_logits is not None
+    smallest = -87.0 if propensity_logits.dtype == torch.float32 else -708.0
+    e = torch.exp(-propensity_logits.clamp(min=smallest))
+    weights = (1 + e) / (1 + low * e)
+    return weights if clip_min is None else weights.clamp(max=1 / clip_min)

@@ -126,7 +126,9 @@ def _precision_sum(blocks: _Blocks, k: int, hits: Tensor, places: Tensor) -> Ten
     Place t holds a positive with chance hits / places; it sees H + 1 + (t - 1) (hits - 1) / (places - 1) hits so far.
     """
     inside = blocks.inside(k)
-    harmonic = _prefix(1 / torch.arange(1, 1 + int((blocks.above + inside).max()), device=hits.device, dtype=torch.float64))
+    harmonic = _prefix(
+        1 / torch.arange(1, 1 + int((blocks.above + inside).max()), device=hits.device, dtype=torch.float64)
+    )
     inverse = harmonic[blocks.above + inside] - harmonic[blocks.above]
     slope = inside - (blocks.above + 1) * inverse  # sum of (t - 1) / (A + t)
     mean_weight = blocks.gain / blocks.positives.clamp(min=1)
@@ -167,7 +169,9 @@ def _map(blocks: _Blocks, k: int, n_groups: int, map_norm: str, total: Tensor, p
     return sums / (total if map_norm == "positives" else positives.clamp(max=k))
 
 
-def _sorted_rows(scores: Tensor, labels: Tensor, groups: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, _Rows]:
+def _sorted_rows(
+    scores: Tensor, labels: Tensor, groups: Tensor, weights: Tensor | None
+) -> tuple[Tensor, Tensor, _Rows]:
     order = torch.argsort(scores.double(), descending=True, stable=True)
     order = order[torch.argsort(groups[order], stable=True)]
     ids, group, sizes = torch.unique_consecutive(groups[order].long(), return_inverse=True, return_counts=True)

@@ -23,4 +23,4 @@ def snips_loss(
     if normaliser is None:
         return total / weights.sum()
     normaliser_sum, rows = normaliser
-    return total * (rows / scores.numel() / normaliser_sum)
+    return total / scores.numel() * (rows / normaliser_sum)

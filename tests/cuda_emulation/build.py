@@ -29,7 +29,7 @@ SANITIZERS = {
     "address": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=thread"),
 }
-RUN_TIME = ("cuda_emulation.cpp", "fiber.cpp")  # never instrumented
+RUN_TIME = ("cuda_emulation.cpp", "synchronisation.cpp", "fiber.cpp")  # never instrumented
 
 
 class BuildError(RuntimeError):

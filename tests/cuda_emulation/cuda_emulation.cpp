@@ -1,133 +1,30 @@
-// The run time of the emulation: one fiber per CUDA thread, one block at a time, a switch wherever a thread has to wait.
-// Under the thread sanitizer each CUDA thread of each block is a fiber of the detector too, ordered by nothing but the
-// launch, __syncthreads, __syncwarp and fences: a missing barrier or atomic is a race whatever the schedule.
-#include "cuda_emulation.h"
-
-#include <deque>
+// The run time of the emulation: one fiber per CUDA thread, one block at a time, a switch wherever a thread has to
+// wait. Under the thread sanitizer each CUDA thread of each block is a fiber of the detector too, ordered by nothing
+// but the launch, __syncthreads, __syncwarp and fences: a missing barrier or atomic is a race whatever the schedule.
 #include <exception>
-#include <memory>
-#include <mutex>
 #include <stdexcept>
-#include <string>
-#include <vector>
 
-#include "fiber.h"
-#include "schedule.h"
+#include "machine.h"
 
 namespace debias_emulation {
+
+Machine& m = *new Machine;  // never destroyed: its fibers may outlive the static objects
+
 namespace {
 
 // Contexts of the race detector cost 0.4 ms and 0.5 MB each, so launches use the same ones. In a launch of more threads
 // than this, some share one, never two at the same place in their blocks; a race between two such threads is missed.
 constexpr size_t kRaceContexts = 2003;
 
-struct Site {
-  const char* file = nullptr;
-  int line = 0;
-  bool operator==(const Site& other) const {
-    return line == other.line && (file == other.file || std::strcmp(file, other.file) == 0);
-  }
-  std::string text() const { return std::string(file) + ":" + std::to_string(line); }
-};
-
-enum class State { idle, ready, at_barrier, at_collective, left };
-
-struct Fiber : Context {
-  unsigned number = 0;  // in the block
-  uint3 index{};
-  State state = State::idle;
-  Site waits_at;
-  const char* waits_in = "";
-  uint64_t value = 0, result = 0;
-  unsigned source_lane = 0;
-};
-
-// Where the lanes of one mask meet at one call site. Two sync points in turn: a lane that is late to leave one meeting
-// must not see what a quick one did before the next.
-struct Meeting {
-  const char* name;
-  unsigned mask;
-  Site site;
-  unsigned arrived = 0, round = 0;
-  SyncPoint sync[2];
-};
-
-struct SharedArray {
-  const void* key;
-  std::unique_ptr<unsigned char[]> bytes;
-  SyncPoint filled;
-};
-
-struct Block {
-  std::deque<SharedArray> arrays;  // the dynamic one first
-  size_t static_bytes = 0;
-  std::vector<std::deque<Meeting>> meetings;  // by warp
-  std::vector<unsigned> left;                 // by warp: lanes that have left the kernel
-  unsigned threads_left = 0, at_barrier = 0, barrier_round = 0;
-  Site barrier_site;
-  SyncPoint barrier_sync[2];
-};
-
-struct Machine {
-  std::mutex mutex;
-  Context host;
-  std::deque<Fiber> fibers;
-  Fiber* current = nullptr;
-  Schedule schedule;
-  dim3 grid, block_size;
-  uint3 block_index{};
-  unsigned threads = 0;
-  std::unique_ptr<Block> block;
-  std::vector<std::unique_ptr<Block>> finished;  // kept to the end of the launch for the race detector
-  std::vector<void*> race_contexts;
-  size_t next_race_context = 0;
-  void (*call)(void*) = nullptr;
-  void* closure = nullptr;
-  std::string error;
-  SyncPoint start, done, fence;
-};
-
-Machine& machine() {
-  static Machine* const instance = new Machine;  // fibers may outlive static destructors
-  return *instance;
-}
-
-Machine& m = machine();
-
-// Bookkeeping allocates and frees as the host does, or the race detector would see CUDA threads race in it.
-struct AsHost {
-  AsHost() { switch_race_detector(m.host.race_context); }
-  ~AsHost() { switch_race_detector(m.current->race_context); }
-};
-
 std::string extent(unsigned x, unsigned y, unsigned z) {
   return "(" + std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(z) + ")";
 }
 
-std::string hexadecimal(unsigned mask) {
-  char text[16];
-  std::snprintf(text, sizeof text, "0x%08x", mask);
-  return text;
-}
+}  // namespace
 
-std::string name_of(const Fiber& fiber) { return "thread " + extent(fiber.index.x, fiber.index.y, fiber.index.z); }
+std::string thread_name(const Fiber& fiber) { return "thread " + extent(fiber.index.x, fiber.index.y, fiber.index.z); }
 
-// Ends the launch: the fibers stay where they are and are made anew for the next one. what() gives the text.
-template <class Text>
-[[noreturn]] void fail(const Site& site, const Text& what) {
-  {
-    AsHost scope;
-    m.error = (site.file ? site.text() + ": " : "") + what() + " [" + name_of(*m.current) + ", block " +
-              extent(m.block_index.x, m.block_index.y, m.block_index.z) + "]";
-  }
-  switch_context(*m.current, m.host);
-  __builtin_unreachable();
-}
-
-void make_ready(Fiber& fiber) {
-  fiber.state = State::ready;
-  m.schedule.push(fiber.number);
-}
+std::string place_in_grid() { return "block " + extent(m.block_index.x, m.block_index.y, m.block_index.z); }
 
 std::string waiting_threads() {
   std::string text;
@@ -135,12 +32,16 @@ std::string waiting_threads() {
   for (unsigned i = 0; i < m.threads && shown < 4; ++i) {
     const Fiber& fiber = m.fibers[i];
     if (fiber.state != State::at_barrier && fiber.state != State::at_collective) continue;
-    text += (shown++ ? "; " : "") + name_of(fiber) + " waits in " + fiber.waits_in + " at " + fiber.waits_at.text();
+    text += (shown++ ? "; " : "") + thread_name(fiber) + " waits in " + fiber.waits_in + " at " + fiber.waits_at.text();
   }
   return text;
 }
 
-// Gives the processor to the next thread that can run; returns when this one can.
+void make_ready(Fiber& fiber) {
+  fiber.state = State::ready;
+  m.schedule.push(fiber.number);
+}
+
 void suspend() {
   Fiber& self = *m.current;
   if (m.schedule.empty()) {
@@ -160,14 +61,15 @@ void wait(State state, const char* name, const Site& site) {
   self.waits_at = site;
 }
 
+namespace {
+
 void leave() {
   Fiber& self = *m.current;
   Block& block = *m.block;
   const unsigned warp = self.number / 32, bit = 1u << (self.number % 32);
   if (block.at_barrier != 0)
-    fail(block.barrier_site, [] {
-      return "a thread leaves the kernel while others wait in __syncthreads: " + waiting_threads();
-    });
+    fail(block.barrier_site,
+         [] { return "a thread leaves the kernel while others wait in __syncthreads: " + waiting_threads(); });
   for (const Meeting& meeting : block.meetings[warp])
     if (meeting.arrived != 0 && (meeting.mask & bit))
       fail(meeting.site, [&] {
@@ -318,104 +220,6 @@ void* shared_storage(const void* key, size_t bytes) {
     });
   found->filled.acquire();
   return found->bytes.get();
-}
-
-void check_aligned(const void* pointer, size_t alignment, const char* file, int line) {
-  if (reinterpret_cast<uintptr_t>(pointer) % alignment != 0)
-    fail({file, line}, [&] {
-      return "misaligned vector access: the address has to be a multiple of " + std::to_string(alignment);
-    });
-}
-
-void fence() {
-  m.fence.acquire();
-  m.fence.release();
-}
-
-void barrier(const char* file, int line) {
-  Block& block = *m.block;
-  const Site site{file, line};
-  if (block.threads_left != 0)
-    fail(site, [&] {
-      return std::to_string(block.threads_left) + " threads have left the kernel before others wait in __syncthreads";
-    });
-  if (block.at_barrier != 0 && !(block.barrier_site == site))
-    fail(site, [] { return "divergent barrier: __syncthreads here, while " + waiting_threads(); });
-  wait(State::at_barrier, "__syncthreads", site);
-  block.barrier_site = site;
-  SyncPoint& sync = block.barrier_sync[block.barrier_round % 2];
-  sync.release();
-  if (++block.at_barrier == m.threads) {
-    block.at_barrier = 0;
-    ++block.barrier_round;
-    for (unsigned i = 0; i < m.threads; ++i) make_ready(m.fibers[m.schedule.nth(i, m.threads)]);
-  }
-  suspend();
-  sync.acquire();
-}
-
-namespace {
-
-Meeting& meeting_at(unsigned warp, const char* name, unsigned mask, const Site& site) {
-  std::deque<Meeting>& meetings = m.block->meetings[warp];
-  for (Meeting& meeting : meetings)
-    if (meeting.mask == mask && meeting.site == site && std::strcmp(meeting.name, name) == 0) return meeting;
-  AsHost scope;
-  meetings.push_back({name, mask, site, 0, 0, {}});
-  return meetings.back();
-}
-
-void check_mask(const char* name, unsigned mask, const Site& site) {
-  const unsigned warp = m.current->number / 32, lane = m.current->number % 32;
-  const unsigned lanes = m.threads - warp * 32;
-  const char* fault = nullptr;
-  if (!(mask >> lane & 1u)) fault = "is called by a lane outside its mask";
-  if (lanes < 32 && mask >> lanes) fault = "names lanes that the block does not have";
-  if (mask & m.block->left[warp]) fault = "names lanes that have left the kernel";
-  if (fault) fail(site, [&] { return std::string(name) + " with mask " + hexadecimal(mask) + " " + fault; });
-}
-
-// The last lane to arrive computes what every lane gets.
-void complete(Collective kind, unsigned mask, unsigned first) {
-  uint64_t ballot = 0;
-  for (unsigned lane = 0; lane < 32; ++lane)
-    if ((mask >> lane & 1u) && m.fibers[first + lane].value) ballot |= uint64_t{1} << lane;
-  for (unsigned lane = 0; lane < 32; ++lane) {
-    if (!(mask >> lane & 1u)) continue;
-    Fiber& fiber = m.fibers[first + lane];
-    const unsigned source = fiber.source_lane == kOwnValue ? lane : fiber.source_lane;
-    const uint64_t exchanged = mask >> source & 1u ? m.fibers[first + source].value : ~uint64_t{0};
-    fiber.result = kind == Collective::ballot ? ballot : exchanged;
-  }
-  for (unsigned i = 0; i < 32; ++i) {
-    const unsigned lane = m.schedule.nth(i, 32);
-    if (mask >> lane & 1u) make_ready(m.fibers[first + lane]);
-  }
-}
-
-}  // namespace
-
-uint64_t collective(Collective kind, const char* name, unsigned mask, uint64_t value, unsigned source_lane,
-                    const char* file, int line) {
-  const Site site{file, line};
-  check_mask(name, mask, site);
-  Fiber& self = *m.current;
-  const unsigned warp = self.number / 32;
-  Meeting& meeting = meeting_at(warp, name, mask, site);
-  SyncPoint& sync = meeting.sync[meeting.round % 2];
-  if (kind == Collective::synchronise) sync.release();
-  self.value = value;
-  self.source_lane = source_lane;
-  wait(State::at_collective, name, site);
-  meeting.arrived |= 1u << (self.number % 32);
-  if (meeting.arrived == mask) {
-    meeting.arrived = 0;
-    ++meeting.round;
-    complete(kind, mask, warp * 32);
-  }
-  suspend();
-  if (kind == Collective::synchronise) sync.acquire();
-  return self.result;
 }
 
 }  // namespace debias_emulation

@@ -1,5 +1,6 @@
-// CUDA C++ as far as the kernels of this project use it, in plain C++: a .cu file that includes common/launch.cuh compiles
-// against this header and runs on the CPU. The run time is in cuda_emulation.cpp; it must be compiled without sanitizers.
+// CUDA C++ as far as the kernels of this project use it, in plain C++: a .cu file that includes common/launch.cuh
+// compiles against this header and runs on the CPU. The run time is in cuda_emulation.cpp; it must be compiled without
+// sanitizers.
 #pragma once
 
 #include <climits>
@@ -47,9 +48,8 @@ void* shared_storage(const void* key, size_t bytes);
 void* dynamic_shared();
 
 template <class T, size_t N>
-T (&shared_array(const void* key))[N] {
-  return *static_cast<T(*)[N]>(shared_storage(key, sizeof(T) * N));
-}
+T (&shared_array(const void* key))
+[N] { return *static_cast<T(*)[N]>(shared_storage(key, sizeof(T) * N)); }
 
 void check_aligned(const void* pointer, size_t alignment, const char* file, int line);
 void barrier(const char* file, int line);
@@ -58,8 +58,8 @@ void fence();
 enum class Collective { exchange, ballot, synchronise };
 constexpr unsigned kOwnValue = 32;  // as source lane: a source beyond the segment, the lane keeps its value
 
-// Each lane named in `mask` hands in a value; exchange returns the value of `source_lane`, ballot the set of lanes with a
-// value that is not zero. The value of a lane outside the mask reads as NaN bytes.
+// Each lane named in `mask` hands in a value; exchange returns the value of `source_lane`, ballot the set of lanes with
+// a value that is not zero. The value of a lane outside the mask reads as NaN bytes.
 uint64_t collective(Collective kind, const char* name, unsigned mask, uint64_t value, unsigned source_lane,
                     const char* file, int line);
 
@@ -141,25 +141,25 @@ inline int __all_sync(unsigned mask, int predicate, DEBIAS_CALL_SITE) {
 }
 
 // Atomics order nothing but their own location, as on the device.
-#define DEBIAS_INTEGER_ATOMICS(T)                                                                               \
-  inline T atomicAdd(T* address, T value) { return __atomic_fetch_add(address, value, __ATOMIC_RELAXED); }      \
-  inline T atomicCAS(T* address, T expected, T desired) {                                                       \
-    __atomic_compare_exchange_n(address, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);         \
-    return expected;                                                                                            \
-  }                                                                                                             \
-  inline T atomicMax(T* address, T value) {                                                                     \
-    T old = __atomic_load_n(address, __ATOMIC_RELAXED);                                                         \
-    while (old < value &&                                                                                       \
-           !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {      \
-    }                                                                                                           \
-    return old;                                                                                                 \
-  }                                                                                                             \
-  inline T atomicMin(T* address, T value) {                                                                     \
-    T old = __atomic_load_n(address, __ATOMIC_RELAXED);                                                         \
-    while (value < old &&                                                                                       \
-           !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {      \
-    }                                                                                                           \
-    return old;                                                                                                 \
+#define DEBIAS_INTEGER_ATOMICS(T)                                                                           \
+  inline T atomicAdd(T* address, T value) { return __atomic_fetch_add(address, value, __ATOMIC_RELAXED); }  \
+  inline T atomicCAS(T* address, T expected, T desired) {                                                   \
+    __atomic_compare_exchange_n(address, &expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);    \
+    return expected;                                                                                        \
+  }                                                                                                         \
+  inline T atomicMax(T* address, T value) {                                                                 \
+    T old = __atomic_load_n(address, __ATOMIC_RELAXED);                                                     \
+    while (old < value &&                                                                                   \
+           !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { \
+    }                                                                                                       \
+    return old;                                                                                             \
+  }                                                                                                         \
+  inline T atomicMin(T* address, T value) {                                                                 \
+    T old = __atomic_load_n(address, __ATOMIC_RELAXED);                                                     \
+    while (value < old &&                                                                                   \
+           !__atomic_compare_exchange_n(address, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { \
+    }                                                                                                       \
+    return old;                                                                                             \
   }
 DEBIAS_INTEGER_ATOMICS(int)
 DEBIAS_INTEGER_ATOMICS(unsigned)
@@ -195,7 +195,7 @@ inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_ca
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 
-#define DEBIAS_MIN_MAX(T)                            \
+#define DEBIAS_MIN_MAX(T)                             \
   constexpr T min(T a, T b) { return b < a ? b : a; } \
   constexpr T max(T a, T b) { return a < b ? b : a; }
 DEBIAS_MIN_MAX(int)

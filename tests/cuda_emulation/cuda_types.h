@@ -16,14 +16,10 @@ struct dim3 {
 };
 
 // Aligned as on the device, so that a misaligned access is undefined behaviour the sanitizer reports.
-#define DEBIAS_VECTOR_TYPES(T, name)                                                     \
-  struct alignas(2 * sizeof(T)) name##2 {                                                \
-    T x, y;                                                                              \
-  };                                                                                     \
-  struct alignas(4 * sizeof(T) > 16 ? 16 : 4 * sizeof(T)) name##4 {                      \
-    T x, y, z, w;                                                                        \
-  };                                                                                     \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                             \
+#define DEBIAS_VECTOR_TYPES(T, name)                                                 \
+  struct alignas(2 * sizeof(T)) name##2 { T x, y; };                                 \
+  struct alignas(4 * sizeof(T) > 16 ? 16 : 4 * sizeof(T)) name##4 { T x, y, z, w; }; \
+  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                         \
   inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 DEBIAS_VECTOR_TYPES(float, float)
 DEBIAS_VECTOR_TYPES(double, double)
@@ -45,7 +41,9 @@ constexpr size_t kStaticSharedLimit = 48 * 1024, kDynamicSharedLimit = 64 * 1024
 
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
-inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "invalid argument"; }
+inline const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaSuccess ? "no error" : "invalid argument";
+}
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t = nullptr) {

@@ -38,7 +38,7 @@ extern "C" void debias_emulation_switch(void** save_to, void* load_from);
 namespace debias_emulation {
 namespace {
 
-constexpr size_t kStackBytes = 256 * 1024;  // committed by the page as it is used
+constexpr size_t kStackBytes = 256 * 1024;   // committed by the page as it is used
 constexpr size_t kRenewedBytes = 32 * 1024;  // more than kernels use
 constexpr int kPrivateMemory = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 

@@ -23,12 +23,12 @@ struct Context {
 #endif
   void* bottom = nullptr;
   size_t size = 0;
-  void* fake_stack = nullptr;     // of the address sanitizer
+  void* fake_stack = nullptr;    // of the address sanitizer
   void* race_context = nullptr;  // of the thread sanitizer
 
-  void allocate();               // a stack with a guard page, kept for the life of the process
-  void renew();                  // makes the race detector forget what happened on the upper part of the stack
-  void reset(void (*entry)());   // the next switch to this context calls entry(), which never returns
+  void allocate();              // a stack with a guard page, kept for the life of the process
+  void renew();                 // makes the race detector forget what happened on the upper part of the stack
+  void reset(void (*entry)());  // the next switch to this context calls entry(), which never returns
 };
 
 void switch_context(Context& from, Context& to);

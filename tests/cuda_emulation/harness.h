@@ -1,7 +1,7 @@
 // A program that runs the kernels of one family under a sanitizer, without torch. A new family is one file,
-// harness_<family>.cpp: it includes this header once, builds inputs, calls the launchers that csrc/<family>/<family>_kernels.h
-// declares, and compares with a plain loop. Inputs and outputs belong in exact-size heap blocks (std::vector): that is what
-// shows a read past the end. Keep them small; the thread sanitizer is slow.
+// harness_<family>.cpp: it includes this header once, builds inputs, calls the launchers that
+// csrc/<family>/<family>_kernels.h declares, and compares with a plain loop. Inputs and outputs belong in exact-size
+// heap blocks (std::vector): that is what shows a read past the end. Keep them small; the thread sanitizer is slow.
 #pragma once
 
 #include <cmath>

@@ -33,15 +33,31 @@ std::vector<Index> indices(int64_t n, int64_t rows, unsigned seed) {
 template <class T, class Index>
 struct Problem {
   Problem(int64_t n, int64_t d)
-      : batch(n), factors(d), p(stored<T>(uniform(kUsers * d, -1, 1, 1))), q(stored<T>(uniform(kItems * d, -1, 1, 2))),
-        a(stored<T>(uniform(kUsers, -1, 1, 3))), b(stored<T>(uniform(kItems, -1, 1, 4))),
-        grad(stored<T>(uniform(n, -1, 1, 5))), users(indices<Index>(n, kUsers, 6)), items(indices<Index>(n, kItems, 7)) {}
+      : batch(n),
+        factors(d),
+        p(stored<T>(uniform(kUsers * d, -1, 1, 1))),
+        q(stored<T>(uniform(kItems * d, -1, 1, 2))),
+        a(stored<T>(uniform(kUsers, -1, 1, 3))),
+        b(stored<T>(uniform(kItems, -1, 1, 4))),
+        grad(stored<T>(uniform(n, -1, 1, 5))),
+        users(indices<Index>(n, kUsers, 6)),
+        items(indices<Index>(n, kItems, 7)) {}
 
   std::vector<T> scores(bool with_bias) const {
     std::vector<T> result(batch), offset(1, debias::from_float<T>(0.25f));
-    const MFScoreArgs<T, Index> args{p.data(), q.data(), users.data(), items.data(), with_bias ? a.data() : nullptr,
-                                     with_bias ? b.data() : nullptr, with_bias ? offset.data() : nullptr, 3.0,
-                                     result.data(), batch, factors, kUsers, kItems};
+    const MFScoreArgs<T, Index> args{p.data(),
+                                     q.data(),
+                                     users.data(),
+                                     items.data(),
+                                     with_bias ? a.data() : nullptr,
+                                     with_bias ? b.data() : nullptr,
+                                     with_bias ? offset.data() : nullptr,
+                                     3.0,
+                                     result.data(),
+                                     batch,
+                                     factors,
+                                     kUsers,
+                                     kItems};
     debias::cuda::mf_score(args, nullptr);
     return result;
   }
@@ -89,10 +105,11 @@ void check_row_gradient(int64_t n, int64_t d, bool compact, double tolerance) {
   std::vector<T> rows(rows_out * d, T{}), bias(rows_out, T{});
   std::vector<int64_t> row_of(rows_out);
   std::iota(row_of.begin(), row_of.end(), int64_t{0});
-  const RowGradientArgs<T, Index> args{problem.grad.data(), problem.q.data(), problem.items.data(), d,
-                                       kItems,              rows.data(),      bias.data()};
+  const RowGradientArgs<T, Index> args{problem.grad.data(), problem.q.data(), problem.items.data(), d, kItems,
+                                       rows.data(),         bias.data()};
   if (compact)
-    debias::cuda::compact_row_gradient(args, sorted.data(), order.data(), slots.data(), n, kUsers, row_of.data(), nullptr);
+    debias::cuda::compact_row_gradient(args, sorted.data(), order.data(), slots.data(), n, kUsers, row_of.data(),
+                                       nullptr);
   else
     debias::cuda::row_gradient(args, sorted.data(), order.data(), n, kUsers, nullptr);
   for (int64_t j = 0; j < rows_out; ++j)

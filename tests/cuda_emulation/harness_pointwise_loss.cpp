@@ -58,8 +58,17 @@ void check_weighted_loss(LossKind loss, WeightKind weight, int64_t n, bool with_
   const bool logit = weight == WeightKind::propensity_logit;
   const auto source = stored<Storage>(uniform(n, logit ? -3 : 0.05f, logit ? 3 : 1, 3));
   std::vector<Storage> values(n), grad_scores(n), grad_targets(n), grad_source(n);
-  WeightedLossArgs<Storage> args{scores.data(), targets.data(), weight == WeightKind::unit ? nullptr : source.data(),
-                                 values.data(), grad_scores.data(), nullptr, nullptr, n, 0.5, 0.25, kFloor,
+  WeightedLossArgs<Storage> args{scores.data(),
+                                 targets.data(),
+                                 weight == WeightKind::unit ? nullptr : source.data(),
+                                 values.data(),
+                                 grad_scores.data(),
+                                 nullptr,
+                                 nullptr,
+                                 n,
+                                 0.5,
+                                 0.25,
+                                 kFloor,
                                  kLargestWeight};
   if (with_gradients) args.grad_targets = grad_targets.data(), args.grad_source = grad_source.data();
   std::vector<double> workspace(debias::cuda::row_loss_workspace(n));
@@ -75,7 +84,8 @@ void check_weighted_loss(LossKind loss, WeightKind weight, int64_t n, bool with_
     expect_close("slope in the score", debias::to_float(grad_scores[k]), 0.5 * w.value * row.score, tolerance);
     if (!with_gradients) continue;
     expect_close("slope in the target", debias::to_float(grad_targets[k]), 0.5 * w.value * row.target, tolerance);
-    expect_close("slope in the weight", debias::to_float(grad_source[k]), 0.5 * (row.value - 0.25) * w.slope, tolerance);
+    expect_close("slope in the weight", debias::to_float(grad_source[k]), 0.5 * (row.value - 0.25) * w.slope,
+                 tolerance);
   }
   const RowSums sums = debias::cuda::read_sums(workspace.data(), nullptr);
   expect_close("sum of the losses", sums.loss, loss_sum, 1e-5);
@@ -102,8 +112,9 @@ HARNESS_CASE(self_normalised_slopes_use_the_sums_of_an_earlier_pass) {
   constexpr int64_t n = 300;
   const auto scores = uniform(n, -3, 3, 1), targets = uniform(n, 0, 1, 2), propensities = uniform(n, 0.3f, 1, 3);
   std::vector<float> slopes(n), mean(1);
-  WeightedLossArgs<float> args{scores.data(), targets.data(), propensities.data(), nullptr, nullptr, nullptr, nullptr, n,
-                               1.0,           0.0,            kFloor,              kLargestWeight};
+  WeightedLossArgs<float> args{
+      scores.data(), targets.data(), propensities.data(), nullptr, nullptr, nullptr, nullptr, n, 1.0,
+      0.0,           kFloor,         kLargestWeight};
   std::vector<double> first(debias::cuda::row_loss_workspace(n)), second(first.size());
   debias::cuda::weighted_loss(LossKind::mse, WeightKind::propensity, args, static_cast<const double*>(nullptr),
                               first.data(), nullptr);
@@ -130,9 +141,18 @@ HARNESS_CASE(doubly_robust_rows_match_their_formula) {
       if (!observed[k]) targets[k] = propensities[k] = std::nanf("");  // never read
     }
     std::vector<float> values(n), d_score(n), d_target(n), d_pseudo(n), d_propensity(n);
-    const DoublyRobustArgs<float> args{scores.data(),   targets.data(), pseudo.data(),   propensities.data(),
-                                       observed.get(),  values.data(),  d_score.data(),  d_target.data(),
-                                       d_pseudo.data(), d_propensity.data(), n, 2.0};
+    const DoublyRobustArgs<float> args{scores.data(),
+                                       targets.data(),
+                                       pseudo.data(),
+                                       propensities.data(),
+                                       observed.get(),
+                                       values.data(),
+                                       d_score.data(),
+                                       d_target.data(),
+                                       d_pseudo.data(),
+                                       d_propensity.data(),
+                                       n,
+                                       2.0};
     std::vector<double> workspace(debias::cuda::row_loss_workspace(n));
     debias::cuda::doubly_robust_loss(kind, args, workspace.data(), nullptr);
     expect(debias::cuda::read_sums(workspace.data(), nullptr).valid, "unobserved propensities are not checked");
@@ -154,8 +174,9 @@ HARNESS_CASE(a_propensity_outside_its_range_is_found) {
   for (float bad : {0.0f, -0.5f, 1.5f, std::nanf("")}) {
     std::vector<float> propensities(300, 0.5f);
     propensities[277] = bad;
-    const WeightedLossArgs<float> args{scores.data(), targets.data(), propensities.data(), nullptr, nullptr, nullptr,
-                                       nullptr,       300,            1.0,                 0.0,     kFloor,  kLargestWeight};
+    const WeightedLossArgs<float> args{
+        scores.data(), targets.data(), propensities.data(), nullptr, nullptr, nullptr, nullptr, 300, 1.0,
+        0.0,           kFloor,         kLargestWeight};
     std::vector<double> workspace(debias::cuda::row_loss_workspace(300));
     debias::cuda::weighted_loss(LossKind::mse, WeightKind::propensity, args, static_cast<const double*>(nullptr),
                                 workspace.data(), nullptr);

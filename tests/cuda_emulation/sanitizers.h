@@ -1,4 +1,5 @@
-// What a fiber has to tell the sanitizers. The functions are weak: null unless the program is linked with that sanitizer.
+// What a fiber has to tell the sanitizers. The functions are weak: null unless the program is linked with that
+// sanitizer.
 #pragma once
 
 #include <cstddef>

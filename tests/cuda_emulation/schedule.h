@@ -1,5 +1,5 @@
-// In which order the threads of a block, and the blocks of a grid, get their turn. A right kernel gives the same result in
-// every order. DEBIAS_EMULATION_ORDER = forward (default) | reverse | random:SEED, read at every launch.
+// In which order the threads of a block, and the blocks of a grid, get their turn. A right kernel gives the same result
+// in every order. DEBIAS_EMULATION_ORDER = forward (default) | reverse | random:SEED, read at every launch.
 #pragma once
 
 #include <cstdint>

@@ -27,8 +27,9 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
     Ranking is within the rows a user has in a test, with ties counted by expectation. UAUC averages over users with
     both classes; the @k metrics over users with a positive, under the ``interd`` protocol over users with both classes.
     MSE and MAE are against ``model.encode(ratings)``. Under ``both`` stand the harmonic means of the two tests. On
-    simulated data ``truth`` ranks the whole catalogue against the known relevance, in expectation. Without uniform data ``snips``
-    and ``ips`` estimate what the debiased test would say, from the biased test and popularity propensities.
+    simulated data ``truth`` ranks the whole catalogue against the known relevance, in expectation. Without uniform
+    data ``snips`` and ``ips`` estimate what the debiased test would say, from the biased test and popularity
+    propensities.
 
     Args:
         models: fitted methods by the name that they get in the table.

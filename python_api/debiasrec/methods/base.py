@@ -22,7 +22,7 @@ from debiasrec.models import TABLE_NAMES, MatrixFactorization
 from debiasrec.training.learner import Learner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import make_validator
+from debiasrec.training.validation import Validator, make_validator
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -107,7 +107,7 @@ class Method(Hyperparameters):
         """
         check_options(self)
         # Until this fit has finished, the method counts as not fitted.
-        vars(self).pop("history_", None)
+        self.__dict__.pop("history_", None)
         if resume and checkpoint is None:
             raise DebiasRecError("resume=True needs checkpoint=, the folder of the checkpoint to continue from")
         started = time.perf_counter()
@@ -121,7 +121,7 @@ class Method(Hyperparameters):
             warmup_epochs=warmup,
             advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
         )
-        task = _Task(self, validator and (lambda: validator(self.model_.score)))
+        task = _Task(self, validator)
         folder = None if checkpoint is None else Path(checkpoint)
         identity = self._identity(split) if folder else None
         train(task, loader, run, progress=progress, checkpoint=folder, identity=identity, resume=resume)
@@ -236,13 +236,13 @@ class Method(Hyperparameters):
 class _Task:
     """A method as the training loop sees it."""
 
-    def __init__(self, method: Method, validation: Callable[[], float] | None) -> None:
+    def __init__(self, method: Method, validator: Validator | None) -> None:
         self.step, self.begin_epoch = method.step, method.begin_epoch
         self._method = method
-        self._validation = validation
+        self._validator = validator
 
     def validation(self) -> float | None:
-        return None if self._validation is None else self._validation()
+        return None if self._validator is None else self._validator(self._method.model_.score)
 
     def tensors(self) -> dict[str, Tensor]:
         learners = self._method.learners_.items()

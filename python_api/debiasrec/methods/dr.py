@@ -71,7 +71,8 @@ class DR(IPS):
         if self._first_stage:
             return self._imputation_step(batch, batch["targets"])
         if self.joint and len(batch):
-            scores = self.model_.score(batch.users, batch.items).detach()
+            with torch.no_grad():
+                scores = self.model_.score(batch.users, batch.items)
             self._imputation_step(batch, batch["targets"] - scores)
         loss = self.loss(batch)
         self.learners_["rating"].update(loss, batch, scale=self._rating_l2_scale(batch))
@@ -100,9 +101,9 @@ class DR(IPS):
 
     def _share(self, batch: Batch) -> int:
         """How many pairs, rated or not, the batch stands for."""
-        if batch.user_block is None or batch.item_block is None:
+        if batch.block is None:
             return max(1, self.n_users_ * self.n_items_ * len(batch) // self.n_rows_)
-        return len(batch.user_block) * len(batch.item_block)
+        return len(batch.block[0]) * len(batch.block[1])
 
     def _rating_l2_scale(self, batch: Batch) -> float:
         # The mean loss is a mean over all pairs: weight 1, and as many rated pairs as such a share holds on average.
@@ -111,22 +112,24 @@ class DR(IPS):
 
     def _scores_and_pseudo(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.model_.score(users, items)
-        imputed = self.imputation_.score(users, items).detach()
+        with torch.no_grad():
+            imputed = self.imputation_.score(users, items)
         return scores, (scores.detach() + imputed if self.joint else imputed)
 
     def _imputed_part(self, batch: Batch) -> Tensor:
         """The sum of (s - p)^2 over the pairs that the batch stands for."""
-        if batch.user_block is not None and batch.item_block is not None:
-            return self._block_sum(batch.user_block, batch.item_block)
+        if batch.block is not None:
+            return self._block_sum(*batch.block)
         pairs = sampled_pairs(self.n_users_, self.n_items_, len(batch), batch.generator, batch.users.device)
         scores, pseudo = self._scores_and_pseudo(*pairs)
         return self._share(batch) * debias_ext.pointwise_loss(scores, pseudo, loss="mse", reduction="mean")
 
     def _block_sum(self, users: Tensor, items: Tensor) -> Tensor:
         rating = (self.model_.user_side(users), self.model_.item_side(items))
-        imputed = (self.imputation_.user_side(users).detach(), self.imputation_.item_side(items).detach())
+        with torch.no_grad():
+            imputed = (self.imputation_.user_side(users), self.imputation_.item_side(items))
+            imputed_square = all_pairs_inner(imputed, imputed)
         cross = all_pairs_inner(imputed, rating)
-        imputed_square = all_pairs_inner(imputed, imputed)
         if not self.joint:
             return all_pairs_inner(rating, rating) - 2.0 * cross + imputed_square
         # Value g^2, slope -2g.

@@ -64,25 +64,23 @@ def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: i
         shown = ", ".join(repr(user) for user in unknown[:5].tolist())
         raise DebiasRecError(f"users: {len(unknown)} of {len(outside)} ids are not in the training data: {shown}")
     size = max(1, _CHUNK_SCORES // max(len(catalogue.item_ids), 1))
-    chunks = [_best(model, catalogue, inside[start : start + size], k) for start in range(0, len(inside), size)]
-    rows, items, scores, ranks = (np.concatenate(column) for column in zip(*_shifted(chunks, size), strict=True))
-    return pd.DataFrame({"user": outside[rows], "item": catalogue.item_ids[items], "score": scores, "rank": ranks})
-
-
-def _shifted(chunks: list[tuple[np.ndarray, ...]], size: int) -> list[tuple[np.ndarray, ...]]:
-    empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64))
-    return [(rows + number * size, *rest) for number, (rows, *rest) in enumerate(chunks)] or [empty]
+    starts = range(0, max(len(inside), 1), size)
+    return pd.concat([_best(model, catalogue, inside[i : i + size], k) for i in starts], ignore_index=True)
 
 
 @torch.no_grad()
-def _best(
-    model: MatrixFactorization, catalogue: Catalogue, users: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(position in users, item, score, rank) of the best unseen items."""
+def _best(model: MatrixFactorization, catalogue: Catalogue, users: np.ndarray, k: int) -> pd.DataFrame:
     everything = torch.arange(len(catalogue.item_ids))
     scores = model.user_side(torch.from_numpy(users)) @ model.item_side(everything).T
     seen_rows, seen_items = catalogue.seen(users)
     scores[torch.from_numpy(seen_rows), torch.from_numpy(seen_items)] = -torch.inf
     best = torch.topk(scores, min(k, scores.shape[1]), dim=1)
     rows, places = np.nonzero(torch.isfinite(best.values).numpy())
-    return rows, best.indices.numpy()[rows, places], best.values.numpy()[rows, places], places + 1
+    return pd.DataFrame(
+        {
+            "user": catalogue.user_ids[users[rows]],
+            "item": catalogue.item_ids[best.indices.numpy()[rows, places]],
+            "score": best.values.numpy()[rows, places],
+            "rank": places + 1,
+        }
+    )

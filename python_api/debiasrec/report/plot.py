@@ -25,7 +25,7 @@ def comparison_png(summary: pd.DataFrame) -> bytes | None:
     panels = {metric: points for metric in metrics if len(points := _points(summary, metric))}
     if not panels:
         return None
-    figure = Figure(figsize=(5.2 * len(panels), 4.6), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(panels) + 1.8, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (metric, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for method, point in points.iterrows():
@@ -33,7 +33,7 @@ def comparison_png(summary: pd.DataFrame) -> bytes | None:
             axes.errorbar(point["mean", "biased"], point["mean", "debiased"], fmt="o", capsize=2, label=method, **bars)
         axes.set(xlabel=f"{metric_label(metric)}, biased test", ylabel=f"{metric_label(metric)}, debiased test")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", title="mean and standard deviation over seeds", title_fontsize="x-small")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="mean, sd over seeds")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..evaluation.metrics import higher_is_better
-from ..evaluation.parts import RANKING_USERS_WORDS
+from .guide import BEST, WORSE, dropped_text, legend, notes, reading_guide
 from .plot import metric_label
 
 if TYPE_CHECKING:
@@ -27,12 +27,7 @@ TEST_TITLES = {
     "ips": "IPS estimate",
     "truth": "known truth",
 }
-TEST_NOTES = {
-    "truth": "Known truth: each user's whole catalogue, in expectation over the known relevance; so UAUC stays below 1.",
-    "snips": "No uniform ratings: SNIPS and IPS reweight the biased test by popularity propensities; a rough estimate.",
-}
 COLUMNS = 4  # that many figures with their spread fit into 80 columns
-BEST, WORSE = "*", "↓"
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
@@ -95,44 +90,6 @@ def evaluation_view(table: pd.DataFrame) -> RenderableType:
     return Group(summary_view(summary), Text("\n".join(lines + notes(set(summary["test"])))))
 
 
-def reading_guide(comparison: Comparison) -> str:
-    """What the marks mean, whom the metrics leave out, and what the p-value is about."""
-    lines = [legend(comparison.baseline, several=len(comparison.seeds) > 1)]
-    if comparison.baseline is not None and len(comparison.configs) > 1:
-        lines.append(
-            f"Baseline: {comparison.baseline}, best of the MF family by mean AUC on the validation rows, tests unseen. "
-            "diff, p: debiased test against it, paired t-test over model seeds on this one split."
-        )
-    lines.append(dropped_text(comparison.dropped, comparison.ranking_users))
-    return "\n".join(lines + notes(set(comparison.results["test"])))
-
-
-def notes(tests: set[str]) -> list[str]:
-    """What the tests that are no plain test mean."""
-    return [note for test, note in TEST_NOTES.items() if test in tests]
-
-
-def legend(baseline: str | None, *, several: bool) -> str:
-    """How to read a cell."""
-    words = ["mean±sd over seeds" if several else "one seed", f"{BEST} best"]
-    if baseline is not None:
-        words.append(f"{WORSE} worse than {baseline}")
-    return "Reading: " + ", ".join(words) + "; higher is better, except MSE, MAE, RMSE."
-
-
-def dropped_text(dropped: dict[str, dict[str, int]], ranking_users: str) -> str:
-    """Who is left out of which average, and why."""
-    parts = [
-        f"{test} {users['both_classes']} of {users['users']} ({users['no_positive']} without a positive, "
-        f"{users['no_negative']} without a negative)"
-        for test, users in dropped.items()
-    ]
-    return (
-        f"UAUC averages over users with both classes: {'; '.join(parts)}. "
-        f"NDCG, Recall, MAP: {RANKING_USERS_WORDS[ranking_users]}. AUC, MSE, MAE: all rows."
-    )
-
-
 def comparison_text(comparison: Comparison, width: int = 80) -> str:
     """The comparison as plain text."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
@@ -173,7 +130,7 @@ def _new_table(title: str, headers: list[str]) -> Table:
         pad_edge=False,
         padding=(0, gap, 0, 0),
     )
-    table.add_column("method", no_wrap=True)
+    table.add_column("method", overflow="fold")
     for header in headers:
         table.add_column(header, justify="right")
     return table
@@ -183,11 +140,13 @@ def _cells(rows: pd.DataFrame, baseline: str | None) -> dict[str, Text]:
     """A cell per method: bold and starred for the best, an arrow for worse than the baseline."""
     means = rows.set_index("method")["mean"]
     sign = 1 if higher_is_better(str(rows["metric"].iloc[0])) else -1
-    best = (sign * means).idxmax() if len(means) > 1 else None
+    best = short((sign * means).max()) if len(means) > 1 else None  # as printed: equal figures share the star
     floor = sign * means[baseline] if baseline in means.index else float("-inf")
     cells = {}
     for method, mean, sd in zip(rows["method"], rows["mean"], rows["sd"], strict=True):
-        mark, style = (BEST, "bold green") if method == best else (WORSE, "red") if sign * mean < floor else (" ", "")
+        mark, style = (
+            (BEST, "bold green") if short(sign * mean) == best else (WORSE, "red") if sign * mean < floor else (" ", "")
+        )
         spread = "" if pd.isna(sd) else f"±{short(sd)}"
         cells[method] = Text(f"{short(mean)}{spread}{mark}", style=style, no_wrap=True)
     return cells

@@ -41,13 +41,10 @@ class Learner:
 
     @torch.no_grad()
     def _decay(self, gradients: tuple[Tensor, ...], batch: Batch, strength: float) -> None:
-        if self.l2_rows == "block":
-            sides = ((batch.user_block, 0), (batch.item_block, 1))
-        else:
-            sides = ((batch.users, 0), (batch.items, 1))
+        in_block = self.l2_rows == "block" and batch.block is not None
+        sides = batch.block if in_block else (batch.users, batch.items)
         tables = (self.model.user_factors, self.model.item_factors)
-        for rows, side in sides:
-            table = tables[side]
+        for table, gradient, rows in zip(tables, gradients, sides, strict=False):
             # Flags, not a list of distinct rows: no sort, and elementwise arithmetic does not depend on the threads.
             coefficient = table.new_zeros(len(table), 1).index_fill_(0, rows, strength)
-            gradients[side].add_(coefficient * table)
+            gradient.add_(coefficient * table)

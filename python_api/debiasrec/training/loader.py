@@ -20,15 +20,14 @@ class Batch:
     Attributes:
         users, items: int64 [B], inside indices.
         columns: further columns of the rated pairs by name (targets, propensities), float32 [B].
-        user_block, item_block: int64, every user and item of the block, in ascending order; None in a flat batch.
+        block: int64 vectors, every user and every item of the block, in ascending order; None in a flat batch.
         generator: for what a step draws itself.
     """
 
     users: Tensor
     items: Tensor
     columns: dict[str, Tensor]
-    user_block: Tensor | None
-    item_block: Tensor | None
+    block: tuple[Tensor, Tensor] | None
     generator: np.random.Generator
 
     def __len__(self) -> int:
@@ -58,11 +57,10 @@ class _Loader:
         columns: dict[str, Tensor],
         rows: slice,
         generator: np.random.Generator,
-        user_block: Tensor | None = None,
-        item_block: Tensor | None = None,
+        block: tuple[Tensor, Tensor] | None = None,
     ) -> Batch:
         part = {name: column[rows] for name, column in columns.items()}
-        return Batch(part.pop("users"), part.pop("items"), part, user_block, item_block, generator)
+        return Batch(part.pop("users"), part.pop("items"), part, block, generator)
 
 
 class FlatLoader(_Loader):
@@ -135,7 +133,7 @@ class BlockLoader(_Loader):
             if end > start or not self.skip_empty:
                 users = torch.from_numpy(user_blocks[block // n_item_blocks]).to(device)
                 items = torch.from_numpy(shuffled[block // n_item_blocks][0][block % n_item_blocks]).to(device)
-                yield self._batch(columns, slice(start, end), generator, users, items)
+                yield self._batch(columns, slice(start, end), generator, (users, items))
             start = end
 
 

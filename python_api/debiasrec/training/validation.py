@@ -64,6 +64,6 @@ def make_validator(
         if criterion == "auc" and labels.all() == labels.any():
             continue
         users, items = (torch.tensor(column, device=device) for column in (part.users, part.items))
-        targets = torch.from_numpy(encode(part.ratings)).to(device)
+        targets = torch.tensor(encode(part.ratings), device=device)
         return Validator(users, items, torch.from_numpy(labels), targets, criterion)
     return None

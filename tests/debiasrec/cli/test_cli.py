@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import debiasrec
@@ -28,7 +29,14 @@ def own_files(tmp_path: Path) -> list[str]:
         frame = pd.DataFrame({"who": [f"u{user}" for user in part.users], "what": part.items, "stars": part.ratings})
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     columns = ["--user-column", "who", "--item-column", "what", "--rating-column", "stars"]
-    return ["--data", str(tmp_path / "logged.csv"), "--uniform", str(tmp_path / "random.csv"), *columns]
+    return [
+        "--data",
+        str(tmp_path / "logged.csv"),
+        "--uniform",
+        str(tmp_path / "random.csv"),
+        *columns,
+        "--drop-overlap",
+    ]
 
 
 def run(*args: str) -> str:
@@ -118,7 +126,7 @@ def test_compare_writes_its_files_and_fits_80_columns(own_files, tmp_path):
 
 
 def test_compare_without_uniform_data_shows_the_estimates(own_files, tmp_path):
-    biased_only = own_files[:2] + own_files[4:]
+    biased_only = own_files[:2] + own_files[4:-1]
     text = run("compare", *biased_only, "--methods", "mf", "--seeds", "1", *FAST, "--out", str(tmp_path / "out"))
     assert "SNIPS" in text
     assert "popularity propensities" in " ".join(text.split())
@@ -203,3 +211,15 @@ def test_examples_in_the_help_parse(monkeypatch, capsys):
 
 def _stop():
     raise debiasrec.DebiasRecError("far enough")
+
+
+def test_bench_and_doctor_hand_over_to_their_programs(monkeypatch, capsys):
+    handed = []
+    benchmarks = types.ModuleType("debiasrec.benchmarks.run")
+    benchmarks.main = lambda argv: handed.append(argv) or 3
+    monkeypatch.setitem(sys.modules, "debiasrec.benchmarks", types.ModuleType("debiasrec.benchmarks"))
+    monkeypatch.setitem(sys.modules, "debiasrec.benchmarks.run", benchmarks)
+    assert main(["bench", "--quick", "--help", "--debug"]) == 3
+    assert handed == [["--quick", "--help", "--debug"]]
+    assert main(["doctor"]) == 0
+    assert "torch" in capsys.readouterr().out

@@ -190,3 +190,47 @@ def test_bad_arguments_are_refused(make_split, fixed_scores):
         debiasrec.evaluate({}, make_split())
     with pytest.raises(debiasrec.DebiasRecError, match="no test rows"):
         debiasrec.evaluate({"model": fixed_scores()}, make_split(biased_test=False, uniform=False))
+
+
+def test_without_uniform_ratings_snips_and_ips_reweight_the_biased_test(make_split, fixed_scores):
+    split, model, k = make_split(uniform=False), fixed_scores(level=1.0), 3
+    rows = split.biased_test
+    counts = np.bincount(split.train.items, minlength=30)
+    propensities = debiasrec.propensity.PopularityPropensity().fit(split).predict(rows.users, rows.items, rows.ratings)
+    rated = counts[rows.items] > 0
+    np.testing.assert_allclose(propensities[rated], np.sqrt(counts[rows.items] / counts.max())[rated])
+    weights = 40 * 30 / propensities / (1 / propensities).sum()
+    scores = model.predict(rows.users, rows.items) + np.linspace(0, 0.01, len(rows))  # no ties: one order to enumerate
+    labels = (rows.ratings >= 4).astype(int)
+    users = [np.flatnonzero(rows.users == user) for user in np.unique(rows.users)]
+    both = [own for own in users if 0 < labels[own].sum() < len(own)]
+
+    def auc(own):
+        p, n = own[labels[own] == 1], own[labels[own] == 0]
+        right = (scores[p][:, None] > scores[n]) * weights[p][:, None] * weights[n]
+        return right.sum() / (weights[p].sum() * weights[n].sum())
+
+    def top_gains(own):
+        top = own[np.argsort(-scores[own])][:k]
+        return weights[top] * labels[top]
+
+    discount = 1 / np.log2(np.arange(k) + 2)
+    positive = {tuple(own): weights[own][labels[own] == 1] for own in both}
+    ideal = [np.sort(gains)[::-1][:k] @ discount[: len(gains)] for gains in positive.values()]
+    dcg = [top_gains(own) @ discount[: len(own)] for own in both]
+    untied = _with_scores(model, rows, scores)
+    row = debiasrec.evaluate({"model": untied}, split, ks=(k,)).loc["model"]
+    assert row["debiased"].isna().all()
+    assert row["snips", "uauc"] == pytest.approx(np.mean([auc(own) for own in both]))
+    assert row["snips", f"ndcg@{k}"] == pytest.approx(np.mean(np.array(dcg) / ideal))
+    recalls = [top_gains(own).sum() / gains.sum() for own, gains in zip(both, positive.values(), strict=True)]
+    assert row["snips", f"recall@{k}"] == pytest.approx(np.mean(recalls))
+    assert row["ips", f"dcg@{k}"] == pytest.approx(np.mean(dcg) / 30)
+    assert row["snips", "mse"] == pytest.approx(np.average((scores - (2 * labels - 1)) ** 2, weights=weights))
+
+
+def _with_scores(model, rows, scores):
+    """The model with the scores of these rows replaced."""
+    known = dict(zip(zip(rows.users.tolist(), rows.items.tolist(), strict=True), scores, strict=True))
+    model.predict = lambda users, items: np.array([known[pair] for pair in zip(users, items, strict=True)])
+    return model

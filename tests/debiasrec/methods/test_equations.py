@@ -94,7 +94,7 @@ def test_snips_with_the_full_normaliser_is_unbiased_over_batches(hand):
     split = hand(RATINGS, PROPENSITIES)
     options = {"batching": "flat", "batch_size": 1, **GIVEN}
     method, tables, _ = start("snips", split, **options)
-    losses = [float(method.loss(batch)) for batch in method._start(split, "cpu").epoch(1)]
+    losses = [float(method.loss(batch).detach()) for batch in method._start(split, "cpu").epoch(1)]
     weights = RATED / PROPENSITIES / (RATED / PROPENSITIES).sum()
     assert np.mean(losses) == pytest.approx((weights * (tables.scores() - TARGETS) ** 2).sum(), rel=1e-6)
 
@@ -147,9 +147,9 @@ def test_dr_counts_a_block_without_ratings(hand):
     ratings = np.full((4, 2), np.nan)
     ratings[0] = [5.0, 1.0]
     split = hand(ratings, np.full((4, 2), 0.5))
-    method, tables, _ = start("dr", split, l2=0.0, reduction="sum", user_block=1, **GIVEN)
+    method, _, _ = start("dr", split, l2=0.0, reduction="sum", user_block=1, **GIVEN)
     empty = next(batch for batch in method._start(split, "cpu").epoch(1) if not len(batch))
-    user = empty.user_block.item()
+    user = empty.block[0].item()
     before = method.model_.user_bias.detach().clone()
     g = Tables(method.imputation_).scores()[user]
     assert float(method.step(empty)) == pytest.approx((g**2).sum(), rel=1e-5)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
 
 from debiasrec import from_frame, load_model, methods
 from debiasrec.data import load
@@ -107,9 +108,7 @@ def test_training_rows_are_the_stated_parts_and_combine_concatenates(split):
     assert rows == {"mf": n_biased, "mf_uniform": n_uniform, "mf_combine": n_biased + n_uniform}
 
 
-@pytest.mark.parametrize(
-    ("target", "expected"), [("signed", [-1, 1, 1]), ("binary", [0, 1, 1]), ("stars", [3, 4, 5])]
-)
+@pytest.mark.parametrize(("target", "expected"), [("signed", [-1, 1, 1]), ("binary", [0, 1, 1]), ("stars", [3, 4, 5])])
 def test_encode_gives_the_targets_of_the_training(split, target, expected):
     method = methods.MF(target=target, **QUICK).fit(split)
     coded = method.encode(np.array([3.0, 4.0, 5.0]))
@@ -229,10 +228,8 @@ def test_corrected_training_beats_the_naive_one_on_the_default_simulation():
     positive = split.dataset.positives(test.ratings)
 
     def auc(method) -> float:
-        from sklearn.metrics import roc_auc_score
-
         return roc_auc_score(positive, method.fit(split).predict(test.users, test.items))
 
-    naive = auc(methods.MF(max_epochs=60))
-    for method in (methods.IPS(max_epochs=60), methods.DR(max_epochs=60)):
+    naive = auc(methods.MF(max_epochs=40, lr=0.03))
+    for method in (methods.IPS(max_epochs=40, lr=0.03), methods.DR(max_epochs=40, lr=0.03)):
         assert auc(method) > naive + 0.005, method.name

@@ -64,7 +64,9 @@ methods.MF(max_epochs=100_000, patience=100_000, lr=1e-4).fit(
 
 
 @pytest.mark.parametrize("lines", [3, 10])
-def test_a_fit_killed_at_any_time_leaves_a_checkpoint_that_resumes_to_the_same_bits(split, tmp_path, monkeypatch, lines):
+def test_a_fit_killed_at_any_time_leaves_a_checkpoint_that_resumes_to_the_same_bits(
+    split, tmp_path, monkeypatch, lines
+):
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -27,16 +27,18 @@ def simulated_split():
 def make_comparison(simulated_split):
     """Six methods whose every figure is a shift of the one of mf, plus noise by seed."""
 
-    def make(seeds=3, methods=tuple(SHIFTS), tests=TESTS):
+    def make(seeds=3, shifts=SHIFTS, tests=TESTS):
         rng = np.random.default_rng(0)
         figures = [
-            (method, seed, test, metric, value + SHIFTS[method] + rng.normal(scale=0.004))
+            (method, seed, test, metric, value + shift + rng.normal(scale=0.004))
             for seed in range(seeds)
-            for method in methods
+            for method, shift in shifts.items()
             for test, values in tests.items()
             for metric, value in values.items()
         ]
-        fits = [(method, seed, 0.7 + SHIFTS[method], 5, "patience", 1.5) for seed in range(seeds) for method in methods]
+        fits = [
+            (method, seed, 0.7 + shift, 5, "patience", 1.5) for seed in range(seeds) for method, shift in shifts.items()
+        ]
         dropped = {
             "biased": {"users": 50, "no_positive": 10, "no_negative": 4, "both_classes": 36},
             "debiased": {"users": 60, "no_positive": 5, "no_negative": 0, "both_classes": 55},
@@ -44,8 +46,8 @@ def make_comparison(simulated_split):
         return debiasrec.Comparison(
             simulated_split,
             list(range(seeds)),
-            {method: {"lr": 0.01, "factors": 10} for method in methods},
-            {method: method for method in methods},
+            {method: {"lr": 0.01, "factors": 10} for method in shifts},
+            {method: method for method in shifts},
             pd.DataFrame(figures, columns=RESULT_COLUMNS),
             pd.DataFrame(fits, columns=FIT_COLUMNS),
             dropped,

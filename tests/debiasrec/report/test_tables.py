@@ -13,8 +13,9 @@ def table_row(text: str, title: str, method: str) -> str:
     return next(line for line in lines[start:] if line.split()[:1] == [method])
 
 
-def test_every_table_fits_into_80_columns_without_cutting_a_figure(make_comparison):
-    comparison = make_comparison()
+@pytest.mark.parametrize("name", ["dr", "a_method_of_ones_own"])
+def test_every_table_fits_into_80_columns_without_cutting_a_figure(make_comparison, name):
+    comparison = make_comparison(shifts={"mf": 0.0, "mf_combine": 0.01, name: 0.02})
     text = comparison_text(comparison, width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text

@@ -11,7 +11,7 @@ from debiasrec.training import Batch, Learner
 def batch(users, items, user_block=(0, 1, 2), item_block=(0, 1)) -> Batch:
     as_index = torch.tensor
     blocks = as_index(user_block), as_index(item_block)
-    return Batch(as_index(users), as_index(items), {}, *blocks, np.random.default_rng(0))
+    return Batch(as_index(users), as_index(items), {}, blocks, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

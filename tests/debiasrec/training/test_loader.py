@@ -43,15 +43,15 @@ def test_flat_batches_have_the_stated_size(columns):
 def test_blocks_hold_the_pairs_of_their_users_and_items_and_cover_all_pairs_once(columns):
     covered = np.zeros((N_USERS, N_ITEMS), dtype=int)
     for batch in block_loader(columns, skip_empty=False).epoch(1):
-        assert set(batch.users.tolist()) <= set(batch.user_block.tolist())
-        assert set(batch.items.tolist()) <= set(batch.item_block.tolist())
-        covered[np.ix_(batch.user_block.numpy(), batch.item_block.numpy())] += 1
+        assert set(batch.users.tolist()) <= set(batch.block[0].tolist())
+        assert set(batch.items.tolist()) <= set(batch.block[1].tolist())
+        covered[np.ix_(batch.block[0].numpy(), batch.block[1].numpy())] += 1
     assert (covered == 1).all()
 
 
 def test_items_are_reshuffled_for_every_user_block(columns):
     batches = list(block_loader(columns, skip_empty=False).epoch(1))
-    first_item_blocks = {tuple(batch.item_block.tolist()) for batch in batches[::3]}
+    first_item_blocks = {tuple(batch.block[1].tolist()) for batch in batches[::3]}
     assert len(first_item_blocks) == 3
 
 
@@ -79,4 +79,4 @@ def test_more_blocks_than_sixteen_bits_hold_still_find_their_pairs():
     loader = BlockLoader({"users": users, "items": users}, shape=(300, 300), block=(1, 1), seed=0)
     batches = list(loader.epoch(1))
     assert len(batches) == 300
-    assert all(batch.users.tolist() == batch.user_block.tolist() for batch in batches)
+    assert all(batch.users.tolist() == batch.block[0].tolist() for batch in batches)

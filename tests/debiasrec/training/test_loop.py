@@ -103,9 +103,7 @@ def test_resume_continues_where_the_checkpoint_stands(loader, tmp_path, checkpoi
     script = [0.1, 0.5, 0.9, 0.8, 0.7, 0.6]
     options = {"checkpoint": tmp_path, "identity": {"lr": 0.1}}
     with pytest.raises(Interrupted):
-        train(
-            Counter(script), loader, TrainingRun(max_epochs=6, patience=9), progress=interrupt_after(5), **options
-        )
+        train(Counter(script), loader, TrainingRun(max_epochs=6, patience=9), progress=interrupt_after(5), **options)
     task, events = Counter(script), []
     run = train(task, loader, TrainingRun(max_epochs=6, patience=9), progress=events.append, resume=True, **options)
     assert [event.epoch for event in events] == [5, 6]

@@ -1,0 +1,36 @@
+"""`dr_loss` against the lines of torch that it replaces."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from debias_ext import dr_loss
+
+from ..harness import Benchmark, Case, Settings
+from ._rows import TO_PROPENSITIES, TO_SCORES, Rows, row_case
+
+
+def plain(scores: Tensor, targets: Tensor, pseudo_targets: Tensor, propensities: Tensor, observed: Tensor) -> Tensor:
+    """For finite targets and propensities in the rows that are not observed, which ours does not even read."""
+    imputed = (scores - pseudo_targets).square()
+    return (imputed + observed / propensities * ((scores - targets).square() - imputed)).mean()
+
+
+def _build(rows: int, settings: Settings, propensity_gradient: bool) -> Case:
+    data = Rows(rows, settings, propensity_gradient=propensity_gradient)
+    arguments = (data.scores, data.targets, data.pseudo_targets, data.propensities, data.observed)
+    return row_case(dr_loss, plain, arguments, data.differentiated(), settings)
+
+
+def to_scores(rows: int, settings: Settings) -> Case:
+    return _build(rows, settings, propensity_gradient=False)
+
+
+def to_propensities(rows: int, settings: Settings) -> Case:
+    return _build(rows, settings, propensity_gradient=True)
+
+
+BENCHMARKS = [
+    Benchmark("dr_loss", "mse, forward + backward to the scores", 1_000_000, to_scores, TO_SCORES),
+    Benchmark("dr_loss_propensity", "and to the propensities", 1_000_000, to_propensities, TO_PROPENSITIES),
+]
