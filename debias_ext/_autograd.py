@@ -100,7 +100,9 @@ class RowLoss:
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
 
-    def _compiled_backward(self, ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+    def _compiled_backward(self, ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        if grad is None:
+            return (None,) * (self.n_tensors + len(ctx.options) + 1)
         tensors, saved = ctx.saved_tensors[: self.n_tensors], ctx.saved_tensors[self.n_tensors :]
         gradients = self.gradients(tensors, ctx.options, ctx.needs, saved, grad)
         return (*gradients, *[None] * (len(ctx.options) + 1))
@@ -124,7 +126,7 @@ class _EagerRowLoss(torch.autograd.Function):
         saved, ctx.gradients = ctx.gradients, None
         if saved is None:  # a second backward pass: the first one gave its buffers away
             saved = rule.operator(*tensors, *ctx.options, ctx.needs)[1:]
-        if transforms_active():  # a batch of cotangents (is_grads_batched)
+        if not torch._C._has_storage(grad):  # a batch of cotangents (is_grads_batched)
             return (None, None, None, *rule.gradients(tensors, ctx.options, ctx.needs, saved, grad))
         unit = grad.device.type == "cpu" and grad.dim() == 0 and grad.item() == 1.0
         wanted = (saved[k] if ctx.needs >> k & 1 else None for k in range(rule.n_tensors))

@@ -5,9 +5,10 @@ Run it: python examples/your_own_dataframe.py
 
 from __future__ import annotations
 
-import debiasrec
 import numpy as np
 import pandas as pd
+
+import debiasrec
 
 
 def your_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -26,7 +27,8 @@ def your_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def main() -> None:
     logged, random_exposure = your_tables()
-    data = debiasrec.from_frame(logged, random_exposure, user="customer", item="product", rating="stars", threshold=4)
+    columns = {"user": "customer", "item": "product", "rating": "stars"}
+    data = debiasrec.from_frame(logged, random_exposure, **columns, threshold=4, drop_overlap=True)
     split = data.split("interd", seed=0)
     print(split.counts().to_string(index=False), end="\n\n")
 

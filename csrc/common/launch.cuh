@@ -106,7 +106,7 @@ void launch(void (*kernel)(P...), LaunchGrid grid, dim3 block, size_t dynamic_sh
   (void)stream;
   ::debias_emulation::run(g, block, dynamic_shared_bytes, grid.file, grid.line, [&] { kernel(args...); });
 #else
-  kernel<<<g, block, dynamic_shared_bytes, stream> > >(args...);
+  kernel<<<g, block, dynamic_shared_bytes, stream>>>(args...);
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) refuse(cudaGetErrorString(error));
 #endif

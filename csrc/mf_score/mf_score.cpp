@@ -5,6 +5,7 @@
 
 #include "common/dispatch.h"
 #include "common/index_check.h"
+#include "common/torch_ops.h"
 #include "mf_score/mf_score_kernels.h"
 
 namespace debias {
@@ -108,21 +109,6 @@ template <class T, class Index>
 RowGradientArgs<T, Index> arguments(const Side& side, const Tensor& grad, const Tensor& rows, const Tensor& bias) {
   return {pointer<T>(grad),           pointer<T>(side.other_factors), pointer<Index>(side.other),
           side.other_factors.size(1), side.other_factors.size(0), output<T>(rows), output<T>(bias)};
-}
-
-std::pair<Tensor, Tensor> sort(const Tensor& indices) {
-  std::array<StableIValue, 4> stack{torch::stable::detail::from(indices),
-                                    torch::stable::detail::from(std::optional<bool>(true)),
-                                    torch::stable::detail::from(int64_t{0}), torch::stable::detail::from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
-  return {torch::stable::detail::to<Tensor>(stack[0]), torch::stable::detail::to<Tensor>(stack[1])};
-}
-
-Tensor cumsum(const Tensor& values) {
-  std::array<StableIValue, 3> stack{torch::stable::detail::from(values), torch::stable::detail::from(int64_t{0}),
-                                    torch::stable::detail::from(std::nullopt)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::cumsum", "", stack.data(), TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
 using RowsAndBias = std::tuple<Tensor, Tensor>;

@@ -1,3 +1,4 @@
+#include "common/read_back.cuh"
 #include "common/reduce.cuh"
 #include "common/math.h"
 #include "mf_score/mf_score_kernels.h"
@@ -12,7 +13,7 @@ __device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return i
 
 // One group of lanes a pair: consecutive lanes read consecutive factors. An index out of range scores NaN and reads nothing.
 template <class Storage, class Index>
-__global__ void __launch_bounds__(kThreads) mf_score_kernel(MFScoreArgs<Storage, Index> args) {
+__global__ void __launch_bounds__(kThreads, 1) mf_score_kernel(MFScoreArgs<Storage, Index> args) {
   using T = accumulator_t<Storage>;
   const int lane = threadIdx.x % kLanes;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * (kThreads / kLanes);
@@ -58,7 +59,7 @@ __device__ __forceinline__ accumulator_t<Storage> segment_sum(const RowGradientA
 
 // One group of lanes a sorted position; the head of a segment sums it in order, lane by lane over the factors.
 template <class Storage, class Index>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     row_gradient_kernel(RowGradientArgs<Storage, Index> args, const Index* sorted, const int64_t* order,
                         const int64_t* slots, int64_t batch, int64_t table_rows, int64_t* rows) {
   const int lane = threadIdx.x % kLanes;
@@ -87,7 +88,7 @@ __global__ void segment_heads_kernel(const Index* sorted, int64_t batch, int64_t
 
 // One block, so that the order of the additions is fixed.
 template <class Storage>
-__global__ void __launch_bounds__(kReduceThreads) ordered_sum_kernel(const Storage* values, int64_t n, Storage* sum) {
+__global__ void __launch_bounds__(kReduceThreads, 1) ordered_sum_kernel(const Storage* values, int64_t n, Storage* sum) {
   double value = 0;
   for (int64_t k = threadIdx.x; k < n; k += blockDim.x) value += static_cast<double>(to_float(values[k]));
   value = block_sum(value);
@@ -101,13 +102,6 @@ __global__ void first_out_of_range_kernel(const Index* indices, int64_t n, int64
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride)
     if (!in_range(static_cast<int64_t>(indices[k]), rows)) atomicMin(first, static_cast<unsigned long long>(k));
-}
-
-int64_t read_value(const int64_t* device, cudaStream_t stream) {
-  int64_t host = 0;
-  check_cuda(cudaMemcpyAsync(&host, device, sizeof host, cudaMemcpyDeviceToHost, stream));
-  check_cuda(cudaStreamSynchronize(stream));
-  return host;
 }
 
 }  // namespace
@@ -147,7 +141,7 @@ void ordered_sum(const T* values, int64_t n, T* sum, void* stream) {
 }
 
 int64_t read_last(const int64_t* values, int64_t n, void* stream) {
-  return read_value(values + n - 1, static_cast<cudaStream_t>(stream));
+  return read_back(values + n - 1, static_cast<cudaStream_t>(stream));
 }
 
 template <class Index>
@@ -156,7 +150,7 @@ int64_t first_out_of_range(const Index* indices, int64_t n, int64_t rows, int64_
   auto* first = reinterpret_cast<unsigned long long*>(workspace);
   launch(start_search_kernel, 1u, 1, 0, on, first, static_cast<unsigned long long>(n));
   launch(first_out_of_range_kernel<Index>, grid_size(n, kThreads), kThreads, 0, on, indices, n, rows, first);
-  const int64_t position = read_value(workspace, on);
+  const int64_t position = read_back(workspace, on);
   return position == n ? -1 : position;
 }
 

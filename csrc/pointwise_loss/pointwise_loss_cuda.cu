@@ -24,7 +24,7 @@ __device__ __forceinline__ void write_partial(double* partial, double loss, doub
 }
 
 template <class Loss, class WeightOf, class Storage>
-__global__ void __launch_bounds__(kReduceThreads)
+__global__ void __launch_bounds__(kReduceThreads, 1)
     weighted_loss_kernel(WeightedLossArgs<Storage> args, const double* sums, double* partial) {
   using T = accumulator_t<Storage>;
   const PropensityBounds<T> bounds{static_cast<T>(args.floor), static_cast<T>(args.largest_weight)};
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kReduceThreads)
 }
 
 template <class Loss, class Storage>
-__global__ void __launch_bounds__(kReduceThreads)
+__global__ void __launch_bounds__(kReduceThreads, 1)
     doubly_robust_kernel(DoublyRobustArgs<Storage> args, double* partial) {
   using T = accumulator_t<Storage>;
   const T coefficient = static_cast<T>(args.coefficient);
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kReduceThreads)
 }
 
 // One block: sums[c] = sum over the blocks of partial[3 b + c].
-__global__ void __launch_bounds__(kReduceThreads) final_sums_kernel(const double* partial, int blocks, double* sums) {
+__global__ void __launch_bounds__(kReduceThreads, 1) final_sums_kernel(const double* partial, int blocks, double* sums) {
   for (int c = 0; c < kSums; ++c) {
     double value = 0;
     for (int b = threadIdx.x; b < blocks; b += blockDim.x) value += partial[kSums * b + c];

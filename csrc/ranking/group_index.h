@@ -44,11 +44,6 @@ struct HasNan {
 };
 
 template <class Label>
-DEBIAS_HD bool is_binary(Label label, Label one, Label sign) {
-  return (label == one) | ((label & ~sign) == 0);
-}
-
-template <class Label>
 struct HasNonBinary {
   static DEBIAS_HD void run(const Label* labels, int64_t begin, int64_t end, Label one, Label sign, int* any) {
     int found = 0;
@@ -57,8 +52,6 @@ struct HasNonBinary {
     *any = found;
   }
 };
-
-DEBIAS_HD bool is_weight(double weight) { return weight >= 0 && weight <= std::numeric_limits<double>::max(); }
 
 template <class Bad>
 int64_t first_row(int64_t n, const Bad& bad) {

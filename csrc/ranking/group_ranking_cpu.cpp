@@ -131,10 +131,6 @@ template <class T, class Index, class Label>
 BadRows group_ranking(const RankingInputs<T, Index, Label>& in, const RankingOptions& options,
                       const AllocateRanking& allocate) {
   BadRows bad;
-  if (in.n == 0) {
-    allocate(0);
-    return bad;
-  }
   const GroupSurvey<Index> groups = survey(in, bad);
   if (bad.any()) return bad;
   const bool keys_only = !in.weights && options.expected;

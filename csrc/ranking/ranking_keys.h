@@ -1,5 +1,8 @@
 // Scores as integers: a smaller key is a better score. -0.0 and +0.0 share a key; the largest key is no score's.
+// And what values the inputs may have.
 #pragma once
+
+#include <cfloat>
 
 #include "common/math.h"
 
@@ -34,5 +37,13 @@ DEBIAS_HD bool is_nan(T score) {
   constexpr Key magnitude = static_cast<Key>(~(static_cast<uint64_t>(1) << (8 * sizeof(Key) - 1)));
   return (bits<Key>(score) & magnitude) > infinity;
 }
+
+// Labels are compared by their bits: `one` is the pattern of 1, `sign` the bit that a zero may carry (-0.0), else 0.
+template <class Label>
+DEBIAS_HD bool is_binary(Label label, Label one, Label sign) {
+  return (label == one) | ((label & static_cast<Label>(~sign)) == 0);
+}
+
+DEBIAS_HD bool is_weight(double weight) { return weight >= 0 && weight <= DBL_MAX; }
 
 }  // namespace debias

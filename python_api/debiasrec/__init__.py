@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from debias_ext import __version__
 
 from . import data, methods, propensity
 from .data import Dataset, Interactions, Split, from_frame, load
@@ -10,17 +10,13 @@ from .errors import DebiasRecError
 from .evaluation import Comparison, compare, evaluate
 from .methods import load_model
 
-try:
-    __version__ = version("debias-ext")
-except PackageNotFoundError:  # run from a checkout
-    __version__ = "0+unknown"
-
 __all__ = [
     "Comparison",
     "Dataset",
     "DebiasRecError",
     "Interactions",
     "Split",
+    "__version__",
     "compare",
     "data",
     "evaluate",

@@ -180,7 +180,7 @@ class Method(Hyperparameters):
     def _identity(self, split: Split) -> dict[str, Any]:
         return {
             "method": self.name,
-            **self.get_params(),
+            **persistence.plain_params(self),
             "data fingerprint": split.dataset.fingerprint(),
             "split": split.name,
             "split seed": split.seed,

@@ -24,6 +24,11 @@ _FORMAT = 1
 _FITTED = ("threshold_", "n_users_", "n_items_", "n_rows_", "offset_", "best_epoch_", "stopped_by_", "fit_seconds_")
 
 
+def plain_params(method: Method) -> dict[str, Any]:
+    """The hyper-parameters with numpy scalars as Python numbers, which JSON can hold."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in method.get_params().items()}
+
+
 def save(method: Method, directory: Path) -> Path:
     """Write a fitted method into `directory`, replacing an older one in one piece; returns the file."""
     catalogue = method.catalogue_
@@ -38,7 +43,7 @@ def save(method: Method, directory: Path) -> Path:
     state = {
         "format": _FORMAT,
         "method": method.name,
-        "params": method.get_params(),
+        "params": plain_params(method),
         "fitted": {name: getattr(method, name) for name in _FITTED},
         "history": history.to_dict(orient="list"),
         "id_dtypes": [str(catalogue.user_ids.dtype), str(catalogue.item_ids.dtype)],

@@ -18,10 +18,11 @@ TEST_NOTES = {
 
 def reading_guide(comparison: Comparison) -> str:
     """What the marks mean, whom the metrics leave out, and what the p-value is about."""
-    lines = [legend(comparison.baseline, several=len(comparison.seeds) > 1)]
-    if comparison.baseline is not None and len(comparison.configs) > 1:
+    baseline = comparison.baseline if len(comparison.configs) > 1 else None
+    lines = [legend(baseline, several=len(comparison.seeds) > 1)]
+    if baseline is not None:
         lines.append(
-            f"Baseline: {comparison.baseline}, best of the MF family by mean AUC on the validation rows, tests unseen. "
+            f"Baseline: {baseline}, best of the MF family by mean AUC on the validation rows, tests unseen. "
             "diff, p: debiased test against it, paired t-test over model seeds on this one split."
         )
     lines.append(dropped_text(comparison.dropped, comparison.ranking_users))

@@ -1,38 +1,42 @@
-"""The picture of a comparison: the biased test against the debiased one."""
+"""The picture of a comparison."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TESTS = ("biased", "debiased")
+
 
 def comparison_png(summary: pd.DataFrame) -> bytes | None:
-    """Scatter of every method's mean on the biased (x) and the debiased test (y), bars of one standard deviation.
+    """Every method's mean UAUC and NDCG, bars of one standard deviation.
+
+    With both tests: the biased one on x, the debiased one on y. With one of them: a line per method.
 
     Args:
         summary: ``Comparison.summary``.
 
     Returns:
-        A PNG, or None where matplotlib is missing or one of the tests is.
+        A PNG, or None where matplotlib is missing or there is nothing to draw.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    metrics = [metric for metric in summary["metric"].unique() if metric == "uauc" or metric.startswith("ndcg@")]
-    panels = {metric: points for metric in metrics if len(points := _points(summary, metric))}
-    if not panels:
+    shown = summary[summary["test"].isin(TESTS) & summary["mean"].notna()]
+    metrics = [metric for metric in shown["metric"].unique() if metric == "uauc" or metric.startswith("ndcg@")]
+    if not metrics:
         return None
-    figure = Figure(figsize=(4.6 * len(panels) + 1.8, 4.4), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(metrics) + 1.8, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (metric, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for method, point in points.iterrows():
-            bars = {"xerr": point["sd", "biased"], "yerr": point["sd", "debiased"]}
-            axes.errorbar(point["mean", "biased"], point["mean", "debiased"], fmt="o", capsize=2, label=method, **bars)
-        axes.set(xlabel=f"{metric_label(metric)}, biased test", ylabel=f"{metric_label(metric)}, debiased test")
-        axes.grid(alpha=0.3)
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        _draw(axes, shown[shown["metric"] == metric], metric_label(metric))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", title="mean, sd over seeds")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
@@ -46,9 +50,15 @@ def metric_label(metric: str) -> str:
     return f"F1 {label}" if metric.startswith("f1_") else label
 
 
-def _points(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    rows = summary[(summary["metric"] == metric) & summary["test"].isin(["biased", "debiased"])]
-    table = rows.pivot(index="method", columns="test", values=["mean", "sd"]).reindex(rows["method"].unique())
-    if ("mean", "biased") not in table or ("mean", "debiased") not in table:
-        return table.iloc[:0]
-    return table[table["mean"].notna().all(axis=1)].fillna({("sd", test): 0.0 for test in ("biased", "debiased")})
+def _draw(axes: Axes, rows: pd.DataFrame, label: str) -> None:
+    tests = [test for test in TESTS if test in set(rows["test"])]
+    for place, (method, own) in enumerate(rows.groupby("method", sort=False)):
+        means, spreads = (own.set_index("test")[name].reindex(tests).fillna(0.0) for name in ("mean", "sd"))
+        vertical = {"y": means.iloc[1], "yerr": spreads.iloc[1]} if len(tests) == 2 else {"y": -place}
+        axes.errorbar(x=means.iloc[0], xerr=spreads.iloc[0], fmt="o", capsize=2, label=method, **vertical)
+    axes.set_xlabel(f"{label}, {tests[0]} test")
+    axes.grid(alpha=0.3)
+    if len(tests) == 2:
+        axes.set_ylabel(f"{label}, {tests[1]} test")
+    else:
+        axes.set_yticks([])

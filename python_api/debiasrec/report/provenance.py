@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
-PACKAGES = ("debias-ext", "torch", "numpy", "pandas", "scipy", "scikit-learn")
+import debias_ext
+from debias_ext import _C
+
+PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
@@ -21,21 +24,12 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     Returns:
         Plain values, ready for JSON.
     """
-    from debias_ext import _C
-
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"debias-ext": debias_ext.__version__, **{name: version(name) for name in PACKAGES}},
         "threads": torch.get_num_threads(),
         "simd": _C.simd_level(),
         "device": device,
         "command": sys.argv,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -27,6 +27,7 @@ TEST_TITLES = {
     "ips": "IPS estimate",
     "truth": "known truth",
 }
+DIFFERENCES = ["diff", "p"]
 COLUMNS = 4  # that many figures with their spread fit into 80 columns
 
 
@@ -100,7 +101,7 @@ def comparison_text(comparison: Comparison, width: int = 80) -> str:
 def _metric_table(metric: str, rows: pd.DataFrame, baseline: str | None) -> Table:
     tests = [test for test in TEST_TITLES if test in set(rows["test"])]
     compared = baseline is not None and "debiased" in tests and rows["difference"].notna().any()
-    headers = [TEST_TITLES[test] for test in tests] + (["diff", "p"] if compared else [])
+    headers = [TEST_TITLES[test] for test in tests] + (DIFFERENCES if compared else [])
     table = _new_table(metric_label(metric), headers)
     cells = {test: _cells(rows[rows["test"] == test], baseline) for test in tests}
     debiased = rows[rows["test"] == "debiased"].set_index("method")
@@ -156,7 +157,7 @@ def _difference_cells(debiased: pd.DataFrame, method: str) -> list[Text]:
     if method not in debiased.index or pd.isna(debiased.loc[method, "difference"]):
         return [Text(""), Text("")]
     difference, p_value = debiased.loc[method, "difference"], debiased.loc[method, "p_value"]
-    p_text = "" if pd.isna(p_value) else "<.001" if p_value < 0.001 else short(p_value, 3)
+    p_text = "-" if pd.isna(p_value) else "<.001" if p_value < 0.001 else short(p_value, 3)
     style = "bold" if p_value < 0.05 else ""
     return [Text(f"{'+' if difference >= 0 else '-'}{short(abs(difference))}", style), Text(p_text, style)]
 

@@ -41,8 +41,9 @@ class Learner:
 
     @torch.no_grad()
     def _decay(self, gradients: tuple[Tensor, ...], batch: Batch, strength: float) -> None:
-        in_block = self.l2_rows == "block" and batch.block is not None
-        sides = batch.block if in_block else (batch.users, batch.items)
+        sides = (batch.users, batch.items)
+        if self.l2_rows == "block" and batch.block is not None:
+            sides = batch.block
         tables = (self.model.user_factors, self.model.item_factors)
         for table, gradient, rows in zip(tables, gradients, sides, strict=False):
             # Flags, not a list of distinct rows: no sort, and elementwise arithmetic does not depend on the threads.

@@ -50,7 +50,7 @@ class _Loader:
 
     def _ordered(self, order: np.ndarray) -> dict[str, Tensor]:
         index = torch.from_numpy(order).to(self.columns["users"].device)
-        return {name: column[index] for name, column in self.columns.items()}
+        return {name: column.index_select(0, index) for name, column in self.columns.items()}
 
     @staticmethod
     def _batch(

@@ -65,7 +65,10 @@ class Adam:
         for table, gradient, first, second in zip(self.tables, gradients, self.first, self.second, strict=True):
             first.mul_(beta1).add_(gradient * (1.0 - beta1))
             second.mul_(beta2).add_(gradient.mul_(gradient).mul_(1.0 - beta2))
-            denominator = torch.sqrt(second, out=gradient).div_(scale).add_(self.eps)
+            # 1 / (1 / sqrt): torch.sqrt calls a vendor library, which starts threads for a few thousand elements and
+            # does not promise correct rounding. A second moment of 0 still gives 0.
+            root = torch.rsqrt(second, out=gradient).reciprocal_()
+            denominator = root.div_(scale).add_(self.eps)
             table.sub_(first.div(denominator).mul_(rate))
 
 

@@ -11,11 +11,12 @@ import sys
 import types
 from pathlib import Path
 
-import debiasrec
 import pandas as pd
 import pytest
-from debiasrec.cli import app, main
 from typer.testing import CliRunner
+
+import debiasrec
+from debiasrec.cli import app, main
 
 FAST = ["--set", "max_epochs=2", "--set", "factors=2"]
 COMMANDS = ["list", "data", "fit", "evaluate", "compare", "bench", "doctor"]

@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from debiasrec.data import Dataset, Interactions, Split
 from sklearn.base import BaseEstimator
+
+from debiasrec.data import Dataset, Interactions, Split
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

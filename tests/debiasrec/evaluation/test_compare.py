@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import debiasrec
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
+import debiasrec
 from debiasrec.evaluation import paired_t_test, validation_auc
 from debiasrec.evaluation.compare import ComparisonInterrupted
 from debiasrec.evaluation.comparison import config_hash, summarise
-from scipy import stats
 
 
 @pytest.fixture

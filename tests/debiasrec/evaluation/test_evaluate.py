@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import permutations, product
 
-import debiasrec
 import numpy as np
 import pytest
+
+import debiasrec
 from debiasrec.data import Interactions, Truth
 
 

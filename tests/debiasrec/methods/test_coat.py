@@ -15,6 +15,6 @@ def coat(data_root):
 @pytest.mark.parametrize(("name", "low"), [("mf", 0.735), ("ips", 0.735)])
 def test_presets_reach_the_published_band_on_coat(coat, name, low):
     """The published programs reach a test AUC of .756 on their own split; another split moves it by about .01."""
-    method = methods.make(name, **{**methods.preset(name, "coat"), "max_epochs": 150}).fit(coat)
+    method = methods.make(name, **{**methods.preset(name, "coat"), "max_epochs": 80}).fit(coat)
     test = coat.uniform_test
     assert roc_auc_score(test.ratings >= 4, method.predict(test.users, test.items)) > low

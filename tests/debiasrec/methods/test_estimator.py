@@ -200,6 +200,12 @@ def test_a_saved_method_comes_back_whole(split, tmp_path, name):
     assert (loaded.best_epoch_, loaded.stopped_by_) == (method.best_epoch_, method.stopped_by_)
 
 
+def test_numpy_numbers_are_fine_as_options(split, tmp_path):
+    method = methods.MF(seed=np.int64(1), lr=np.float64(0.02), **QUICK)
+    method.fit(split, checkpoint=tmp_path).save(tmp_path)
+    assert load_model(tmp_path).get_params() == methods.MF(seed=1, lr=0.02, **QUICK).get_params()
+
+
 def test_outside_ids_and_their_types_survive_saving(named_split, tmp_path):
     method = methods.MF(**QUICK).fit(named_split)
     method.save(tmp_path)

@@ -74,13 +74,13 @@ def test_block_and_flat_batches_agree_when_one_batch_is_everything(hand, name):
 
 
 def test_ips_and_dr_losses_estimate_the_full_information_loss_and_the_naive_one_does_not(hand):
-    """A fixed model, all ratings known, 400 samplings with propensities that depend on the rating."""
+    """A fixed model, all ratings known, 200 samplings with propensities that depend on the rating."""
     rng = np.random.default_rng(11)
     ratings = rng.integers(1, 6, (25, 16)).astype(float)
     propensities = np.array([0.05, 0.1, 0.15, 0.4, 0.7])[ratings.astype(int) - 1]
     targets = np.where(ratings >= 4, 1.0, -1.0)
     estimates = {name: [] for name in ("mf", "ips", "dr")}
-    for _ in range(400):
+    for _ in range(200):
         rated = rng.random(ratings.shape) < propensities
         split = hand(np.where(rated, ratings, np.nan), propensities)
         for name, values in estimates.items():
@@ -92,7 +92,7 @@ def test_ips_and_dr_losses_estimate_the_full_information_loss_and_the_naive_one_
     users, items = np.divmod(np.arange(ratings.size), 16)
     scores = method.model_.score(torch.tensor(users), torch.tensor(items)).detach().numpy()
     full = np.mean((scores - targets.ravel()) ** 2)
-    deviations = {name: (np.mean(v) - full) / (np.std(v) / 400**0.5) for name, v in estimates.items()}
+    deviations = {name: (np.mean(v) - full) / (np.std(v) / 200**0.5) for name, v in estimates.items()}
     assert abs(deviations["ips"]) < 4
     assert abs(deviations["dr"]) < 4
     assert abs(deviations["mf"]) > 10

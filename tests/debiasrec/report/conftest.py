@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import debiasrec
 import numpy as np
 import pandas as pd
 import pytest
+
+import debiasrec
 from debiasrec.evaluation.comparison import FIT_COLUMNS, RESULT_COLUMNS
 
 BIASED = {"uauc": 0.66, "auc": 0.75, "ndcg@5": 0.83, "recall@5": 0.7, "map@5": 0.6, "mse": 0.55, "mae": 0.6}

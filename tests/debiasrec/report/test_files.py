@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from debiasrec.evaluation.comparison import config_hash
 from debiasrec.report.atomic import write_atomically
 from debiasrec.report.files import read_results
@@ -39,7 +40,9 @@ def test_the_record_names_versions_seeds_hashes_and_counts(make_comparison, tmp_
     comparison = make_comparison()
     comparison.save(tmp_path)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert {"debias-ext", "torch", "numpy"} <= set(record["environment"]["packages"])
+    packages = record["environment"]["packages"]
+    assert {"debias-ext", "torch", "numpy"} <= set(packages)
+    assert all(packages.values())
     assert record["environment"]["threads"] >= 1
     assert record["environment"]["simd"]
     assert record["environment"]["python"]
@@ -54,12 +57,14 @@ def test_the_record_names_versions_seeds_hashes_and_counts(make_comparison, tmp_
     assert record["seconds"] == 27.0
 
 
-def test_the_picture_needs_matplotlib_and_both_tests(make_comparison, tmp_path, monkeypatch):
+def test_the_picture_is_drawn_with_one_test_or_both_and_needs_matplotlib(make_comparison, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     assert (tmp_path / "comparison.png") in make_comparison().save(tmp_path)
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    one_test = make_comparison(tests={"debiased": {"uauc": 0.6}})
-    assert not any(path.suffix == ".png" for path in one_test.save(tmp_path / "one"))
+    one_test = make_comparison(tests={"biased": {"uauc": float("nan")}, "debiased": {"uauc": 0.6}})
+    assert any(path.suffix == ".png" for path in one_test.save(tmp_path / "one"))
+    nothing = make_comparison(tests={"debiased": {"mse": 0.6}})
+    assert not any(path.suffix == ".png" for path in nothing.save(tmp_path / "nothing"))
     real = builtins.__import__
 
     def without_matplotlib(name, *args, **options):

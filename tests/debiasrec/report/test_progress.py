@@ -6,8 +6,9 @@ import io
 from types import SimpleNamespace
 
 import pytest
-from debiasrec.report.progress import FitProgress
 from rich.console import Console
+
+from debiasrec.report.progress import FitProgress
 
 
 def run(*, terminal: bool, enabled: bool = True, total: int = 2) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from debiasrec.report.tables import comparison_text, short
 
 

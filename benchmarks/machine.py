@@ -1,0 +1,47 @@
+"""What the timings were taken on."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+import debias_ext
+from debias_ext import _C
+
+from .harness import OURS, Case, measure
+
+COPY_BYTES = 128 << 20  # beyond the last-level cache
+
+
+def provenance(device: str) -> dict[str, str | int]:
+    """When, and with which versions, machine, instruction set and number of threads."""
+    return {
+        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": debias_ext.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu": cpu_model(),
+        "simd": _C.simd_level(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+    }
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def copy_bandwidth(device: str, size: int = COPY_BYTES) -> float:
+    """Bytes per second of a plain copy with all threads, reads and writes counted."""
+    source = torch.ones(size // 4, device=device)
+    target = torch.zeros_like(source)
+    timing = measure(Case({OURS: lambda: target.copy_(source)}, 2 * size), seconds=0.1, device=device)[OURS]
+    return 2 * size / timing.p50

@@ -1,0 +1,86 @@
+"""The report on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .harness import NOISY
+from .results import Result
+
+COLUMNS = {"p20": 8, "p50": 8, "p80": 8, "ratio": 8, "must": 5, "aim": 4, "": 7, "of copy": 7}  # and their widths
+STYLES = {"MISSED": "bold red", "met": "green", "aim met": "bold green"}
+
+
+def report(results: Sequence[Result], notes: Sequence[str], *, full_size: bool) -> RenderableType:
+    """Timings, growth, and how to read them.
+
+    Args:
+        results: of all sizes; the timings table shows the largest of each benchmark.
+        notes: sentences to add at the end.
+        full_size: goals are set for the full sizes, so that smaller runs give no verdict.
+    """
+    largest = {result.name: max(r.size for r in results if r.name == result.name) for result in results}
+    main = [result for result in results if result.size == largest[result.name]]
+    guide = [
+        "ratio: its median over ours in the same run, so below 1 it is FASTER than ours. of copy: the least bytes the "
+        "work has to move per second of the median, as a share of a plain copy's. ~: noisy, "
+        f"p80 > {NOISY} p20.",
+        *notes,
+    ]
+    return Group(_timings(main, full_size), _growth(results), Text("\n".join(guide)))
+
+
+def _timings(results: Sequence[Result], full_size: bool) -> RenderableType:
+    tables = []
+    for name, group in groupby(results, key=lambda result: result.name):
+        rows = list(group)
+        table = _table(f"{name}, {rows[0].size:,} rows: {rows[0].work}", show_header=not tables)
+        table.add_column("milliseconds", width=28, no_wrap=True)
+        for header, width in COLUMNS.items():
+            table.add_column(header, justify="right", width=width, no_wrap=True)
+        for row in rows:
+            table.add_row(*_cells(row, full_size))
+        tables.append(table)
+    return Group(*tables)
+
+
+def _cells(row: Result, full_size: bool) -> list[Text]:
+    times = [Text(f"{1e3 * value:.3f}") for value in (row.p20, row.p50, row.p80)]
+    verdict = row.verdict if full_size else ""
+    slower = not row.ours and row.ratio < 1
+    ratio = Text("" if row.ours else f"{row.ratio:.3g}x", style="bold red" if slower else "bold")
+    if slower and not verdict:
+        verdict = "FASTER"
+    return [
+        Text(f"{row.alternative}{' ~' if row.timing.noisy else ''}", style="bold" if row.ours else ""),
+        *times,
+        ratio,
+        Text("" if row.must is None else f"{row.must:g}x"),
+        Text("" if row.aim is None else f"{row.aim:g}x"),
+        Text(verdict, style=STYLES.get(verdict, "bold red")),
+        Text(f"{row.bytes_per_s / row.copy_bytes_per_s:.0%}"),
+    ]
+
+
+def _growth(results: Sequence[Result]) -> Table:
+    table = _table("Growth: our nanoseconds per row at four doubling sizes", show_header=True)
+    table.add_column("", no_wrap=True)
+    for header in ("1/8", "1/4", "1/2", "full", "full over 1/8"):
+        table.add_column(header, justify="right")
+    ours = [result for result in results if result.ours]
+    for name, group in groupby(ours, key=lambda result: result.name):
+        cost = [1e9 * row.p50 / row.size for row in sorted(group, key=lambda row: row.size)]
+        table.add_row(name, *(f"{value:.3g}" for value in cost), f"{cost[-1] / cost[0]:.2f}")
+    return table
+
+
+def _table(title: str, *, show_header: bool) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_header=show_header
+    )
