@@ -38,7 +38,8 @@ def ratios_png(results: Sequence[Result], caption: str) -> bytes | None:
         axes.scatter(must, at, marker="|", s=160, color="black", label="must", zorder=3)
         axes.legend(loc="lower right", fontsize="small")
     for place, row in zip(places, rows, strict=True):
-        axes.annotate(f"{row.ratio:.3g}x", (max(row.ratio, 1), place), (4, 0), textcoords="offset points", va="center", fontsize=7)
+        end = (max(row.ratio, 1), place)
+        axes.annotate(f"{row.ratio:.3g}x", end, (4, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.axvline(1, color="black", linewidth=0.8)

@@ -14,7 +14,10 @@ PROVENANCE = ("timestamp", "version", "torch", "python", "cpu", "simd", "threads
 
 @dataclass(frozen=True)
 class Result:
-    """The timing of one alternative at one size; `ratio` is its median over ours, `bytes_per_s` the least traffic over it."""
+    """The timing of one alternative at one size, in seconds.
+
+    `ratio` is its median over ours, `bytes_per_s` the least traffic of the work over its median.
+    """
 
     name: str
     work: str
@@ -86,3 +89,11 @@ def read_csv(path: Path) -> list[Result]:
             })
             for row in csv.DictReader(file)
         ]  # fmt: skip
+
+
+def largest(results: Sequence[Result]) -> list[Result]:
+    """Those at the largest size of their benchmark."""
+    sizes: dict[str, int] = {}
+    for result in results:
+        sizes[result.name] = max(result.size, sizes.get(result.name, 0))
+    return [result for result in results if result.size == sizes[result.name]]

@@ -22,7 +22,7 @@ from . import ops
 from .figure import ratios_png
 from .harness import OURS, Benchmark, Case, Settings, Timing, check_equal, measure
 from .machine import copy_bandwidth, provenance
-from .results import Result, append_csv
+from .results import Result, append_csv, largest
 from .table import report
 
 GROWTH = (8, 4, 2)  # divisors of the full size, before the full size itself
@@ -180,7 +180,7 @@ def _measure_all(benchmarks: Sequence[Benchmark], plan: Plan, out: Path) -> int:
         results += run_benchmark(benchmark, plan, notes)
     if not plan.full_size:
         notes.append("Smaller sizes than the full run, for which must and aim are set: no verdict.")
-    main_results = [result for result in results if result.size == max(r.size for r in results if r.name == result.name)]
+    main_results = largest(results)
     facts = (
         f"debias_ext {stamp['version']}, torch {stamp['torch']}, {stamp['device']}, {stamp['cpu']}, {stamp['simd']}, "
         f"{stamp['threads']} thread(s); copy {main_results[0].copy_bytes_per_s / 1e9:.0f} GB/s"

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .harness import NOISY
-from .results import Result
+from .results import Result, largest
 
-COLUMNS = {"p20": 8, "p50": 8, "p80": 8, "ratio": 8, "must": 5, "aim": 4, "": 7, "of copy": 7}  # and their widths
+COLUMNS = {"p20": 8, "p50": 8, "p80": 8, "ratio": 8, "must": 4, "aim": 4, "": 7, "of copy": 7}  # and their widths
 STYLES = {"MISSED": "bold red", "met": "green", "aim met": "bold green"}
 
 
@@ -25,8 +25,7 @@ def report(results: Sequence[Result], notes: Sequence[str], *, full_size: bool) 
         notes: sentences to add at the end.
         full_size: goals are set for the full sizes, so that smaller runs give no verdict.
     """
-    largest = {result.name: max(r.size for r in results if r.name == result.name) for result in results}
-    main = [result for result in results if result.size == largest[result.name]]
+    main = largest(results)
     guide = [
         "ratio: its median over ours in the same run, so below 1 it is FASTER than ours. of copy: the least bytes the "
         "work has to move per second of the median, as a share of a plain copy's. ~: noisy, "
@@ -41,7 +40,7 @@ def _timings(results: Sequence[Result], full_size: bool) -> RenderableType:
     for name, group in groupby(results, key=lambda result: result.name):
         rows = list(group)
         table = _table(f"{name}, {rows[0].size:,} rows: {rows[0].work}", show_header=not tables)
-        table.add_column("milliseconds", width=28, no_wrap=True)
+        table.add_column("milliseconds", width=24, no_wrap=True)
         for header, width in COLUMNS.items():
             table.add_column(header, justify="right", width=width, no_wrap=True)
         for row in rows:
@@ -81,6 +80,5 @@ def _growth(results: Sequence[Result]) -> Table:
 
 
 def _table(title: str, *, show_header: bool) -> Table:
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_header=show_header
-    )
+    style = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+    return Table(title=title, show_header=show_header, **style)

@@ -19,7 +19,9 @@ from debias_ext import _library
 from debias_ext._autograd import RowLoss
 from debias_ext._cuda import cuda_status
 
-sys.path.insert(0, str(Path(__file__).parent))  # test modules import their helpers as `ops.cases`, `cuda_emulation.build`
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # test modules import their helpers as `ops.cases`, `cuda_emulation.build`
 
 
 class Device(NamedTuple):

@@ -18,8 +18,9 @@ EMBEDDING, COALESCED = "nn.Embedding", "… and coalesce"
 
 
 def build(rows: int, settings: Settings) -> Case:
-    """Batches of `rows` uniform pairs, another one in each call, since the rows that a training step reads are not in the
-    cache; the cotangent of the scores is given, so that nothing but mf_score is timed.
+    """Batches of `rows` uniform pairs, and the cotangent of their scores: nothing but mf_score is timed.
+
+    Each call takes another batch, since the rows that a training step reads are not in the cache.
 
     Our gradients are coalesced, what optimisers of sparse gradients ask for; autograd's are one row per sample, and are
     shown both as they are and coalesced.

@@ -97,6 +97,12 @@ DEBIAS_HD T absolute(T x) {
   return x < T(0) ? -x : x;
 }
 
+// -1, 0 or 1; keeps NaN
+template <class T>
+DEBIAS_HD T sign(T x) {
+  return x > T(0) ? T(1) : (x < T(0) ? T(-1) : x);
+}
+
 // softplus(s) = log(1 + e^s) and sigmoid(s), sharing e = exp(-|s|): finite for every finite s
 template <class T>
 struct Logistic {

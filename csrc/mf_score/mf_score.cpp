@@ -1,6 +1,7 @@
 // Matrix-factorisation scores s = P[u].Q[i] + a[u] + b[i] + offset, and the gradients of its tables.
 #include <torch/csrc/stable/library.h>
 
+#include <array>
 #include <tuple>
 
 #include "common/dispatch.h"
@@ -96,6 +97,8 @@ Tensor mf_score(const Tensor& user_factors, const Tensor& item_factors, const Te
   return scores;
 }
 
+constexpr int64_t kSortApart = 1024;  // samples from which a second thread pays for sorting the second side
+
 // One side of the backward pass: samples grouped by `indices`, weighted rows of the other table summed.
 struct Side {
   const Tensor& indices;
@@ -114,7 +117,7 @@ RowGradientArgs<T, Index> arguments(const Side& side, const Tensor& grad, const 
 using RowsAndBias = std::tuple<Tensor, Tensor>;
 
 // Dense: a full table of zeros where no sample points.
-RowsAndBias dense_gradient(const Side& side, const Tensor& grad) {
+RowsAndBias dense_gradient(const Side& side, const Tensor& grad, const Segments& segments) {
   const int64_t d = side.other_factors.size(1);
   const bool work = side.want_rows || side.want_bias;
   const RowsAndBias out{
@@ -127,7 +130,6 @@ RowsAndBias dense_gradient(const Side& side, const Tensor& grad) {
     on_device_of(
         grad,
         [&] {
-          const Segments segments = make_segments(pointer<Index>(side.indices), grad.numel(), side.table_rows);
           dispatch_float(grad.scalar_type(), [&](auto type) {
             using T = typename decltype(type)::type;
             cpu::row_gradient(arguments<T, Index>(side, grad, rows, bias), segments, false);
@@ -155,8 +157,7 @@ SparseRows sparse_outputs(const Side& side, const Tensor& grad, int64_t distinct
 }
 
 template <class Index>
-SparseRows sparse_gradient_cpu(const Side& side, const Tensor& grad) {
-  const Segments segments = make_segments(pointer<Index>(side.indices), grad.numel(), side.table_rows);
+SparseRows sparse_gradient_cpu(const Side& side, const Tensor& grad, const Segments& segments) {
   const SparseRows out = sparse_outputs(side, grad, static_cast<int64_t>(segments.rows.size()));
   std::copy(segments.rows.begin(), segments.rows.end(), static_cast<int64_t*>(std::get<0>(out).mutable_data_ptr()));
   dispatch_float(grad.scalar_type(), [&](auto type) {
@@ -184,13 +185,13 @@ SparseRows sparse_gradient_cuda(const Side& side, const Tensor& grad, void* stre
   return out;
 }
 
-SparseRows sparse_gradient(const Side& side, const Tensor& grad) {
+SparseRows sparse_gradient(const Side& side, const Tensor& grad, const Segments& segments) {
   SparseRows out = sparse_outputs(side, grad, 0);
   if (!(side.want_rows || side.want_bias) || grad.numel() == 0) return out;
   dispatch_index(side.indices.scalar_type(), [&](auto index) {
     using Index = typename decltype(index)::type;
     on_device_of(
-        grad, [&] { out = sparse_gradient_cpu<Index>(side, grad); },
+        grad, [&] { out = sparse_gradient_cpu<Index>(side, grad, segments); },
         [&](void* stream) { out = sparse_gradient_cuda<Index>(side, grad, stream); });
   });
   return out;
@@ -224,6 +225,25 @@ BackwardInputs checked_backward(const Tensor& grad, const Tensor& user_factors, 
   return in;
 }
 
+// On the CPU the samples of both sides are grouped at the same time; on CUDA each side sorts by itself.
+std::array<Segments, 2> sort_sides(const BackwardInputs& in) {
+  std::array<Segments, 2> segments;
+  const std::array<Side, 2> sides{in.users(), in.items()};
+  const int64_t batch = in.grad.numel();
+  if (batch == 0) return segments;
+  const auto sort_side = [&](int64_t which, int64_t, int64_t) {
+    const Side& side = sides[static_cast<size_t>(which)];
+    if (!(side.want_rows || side.want_bias)) return;
+    dispatch_index(side.indices.scalar_type(), [&](auto index) {
+      using Index = typename decltype(index)::type;
+      segments[static_cast<size_t>(which)] = make_segments(pointer<Index>(side.indices), batch, side.table_rows);
+    });
+  };
+  on_device_of(
+      in.grad, [&] { parallel_blocks(2, 1, batch < kSortApart ? 2 : 0, sort_side); }, [](void*) {});
+  return segments;
+}
+
 Tensor offset_gradient(const BackwardInputs& in) {
   if (!(in.needs & kOffset)) return torch::stable::new_empty(in.grad, {0});
   const Tensor sum = torch::stable::new_empty(in.grad, {});
@@ -248,8 +268,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mf_score_backward(const Tenso
                                                                       const Tensor& item_factors, const Tensor& users,
                                                                       const Tensor& items, int64_t needs) {
   const BackwardInputs in = checked_backward(grad, user_factors, item_factors, users, items, needs);
-  const auto [user_rows, user_bias] = dense_gradient(in.users(), in.grad);
-  const auto [item_rows, item_bias] = dense_gradient(in.items(), in.grad);
+  const auto segments = sort_sides(in);
+  const auto [user_rows, user_bias] = dense_gradient(in.users(), in.grad, segments[0]);
+  const auto [item_rows, item_bias] = dense_gradient(in.items(), in.grad, segments[1]);
   return {user_rows, item_rows, user_bias, item_bias, offset_gradient(in)};
 }
 
@@ -257,8 +278,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mf_score_back
     const Tensor& grad, const Tensor& user_factors, const Tensor& item_factors, const Tensor& users,
     const Tensor& items, int64_t needs) {
   const BackwardInputs in = checked_backward(grad, user_factors, item_factors, users, items, needs);
-  const auto [user_indices, user_rows, user_bias] = sparse_gradient(in.users(), in.grad);
-  const auto [item_indices, item_rows, item_bias] = sparse_gradient(in.items(), in.grad);
+  const auto segments = sort_sides(in);
+  const auto [user_indices, user_rows, user_bias] = sparse_gradient(in.users(), in.grad, segments[0]);
+  const auto [item_indices, item_rows, item_bias] = sparse_gradient(in.items(), in.grad, segments[1]);
   return {user_indices, user_rows, user_bias, item_indices, item_rows, item_bias, offset_gradient(in)};
 }
 

@@ -66,18 +66,22 @@ struct GradientBlock {
     for (int64_t j = first; j < last; ++j) {
       const int64_t row = compact ? j : segments->rows[static_cast<size_t>(j)];
       T* __restrict out = args->grad_rows ? args->grad_rows + row * d : nullptr;
-      if (out)
-        for (int64_t f = 0; f < d; ++f) out[f] = T(0);
       T bias = 0;
-      for (int64_t p = segments->offsets[static_cast<size_t>(j)]; p < segments->offsets[static_cast<size_t>(j) + 1]; ++p) {
+      const int64_t first_sample = segments->offsets[static_cast<size_t>(j)];
+      for (int64_t p = first_sample; p < segments->offsets[static_cast<size_t>(j) + 1]; ++p) {
         const int64_t k = order[p];
         const T g = grad[k];
         bias += g;
         if (!out) continue;
         if (p + kPrefetch < end_of_all) prefetch_row(other_factors + other[order[p + kPrefetch]] * d, d);
         const T* __restrict source = other_factors + other[k] * d;
+        if (p == first_sample) {
 #pragma omp simd
-        for (int64_t f = 0; f < d; ++f) out[f] += g * source[f];
+          for (int64_t f = 0; f < d; ++f) out[f] = g * source[f];
+        } else {
+#pragma omp simd
+          for (int64_t f = 0; f < d; ++f) out[f] += g * source[f];
+        }
       }
       if (args->grad_bias) args->grad_bias[row] = bias;
     }

@@ -11,20 +11,35 @@ struct Slopes {
   T value, score, target;
 };
 
+// ell(s, t) - ell(s, p) and its slope in s, in a form that keeps the digits that the two losses have in common
+template <class T>
+struct Gap {
+  T value, score;
+};
+
 struct SquaredError {  // (s - t)^2
   template <class T>
   static DEBIAS_HD Slopes<T> at(T s, T t) {
     const T difference = s - t;
     return {difference * difference, T(2) * difference, T(-2) * difference};
   }
+  template <class T>
+  static DEBIAS_HD Gap<T> gap(T s, T t, T p) {
+    return {(p - t) * ((s - t) + (s - p)), T(2) * (p - t)};
+  }
 };
 
 struct AbsoluteError {  // |s - t|, slope 0 at the kink
   template <class T>
   static DEBIAS_HD Slopes<T> at(T s, T t) {
-    const T difference = s - t;
-    const T sign = difference > T(0) ? T(1) : (difference < T(0) ? T(-1) : difference);  // keeps NaN
-    return {absolute(difference), sign, -sign};
+    const T slope = sign(s - t);
+    return {absolute(s - t), slope, -slope};
+  }
+  template <class T>
+  static DEBIAS_HD Gap<T> gap(T s, T t, T p) {
+    const T slope_t = sign(s - t), slope_p = sign(s - p);
+    const bool same_side = slope_t == slope_p;
+    return {same_side ? slope_t * (p - t) : absolute(s - t) - absolute(s - p), slope_t - slope_p};
   }
 };
 
@@ -33,6 +48,10 @@ struct BinaryCrossEntropy {  // softplus(s) - t s: the cross-entropy of sigmoid(
   static DEBIAS_HD Slopes<T> at(T s, T t) {
     const Logistic<T> l = logistic(s);
     return {l.softplus - t * s, l.sigmoid - t, -s};
+  }
+  template <class T>
+  static DEBIAS_HD Gap<T> gap(T s, T t, T p) {
+    return {(p - t) * s, p - t};
   }
 };
 
@@ -108,12 +127,12 @@ DEBIAS_HD DoublyRobust<T> doubly_robust(T s, T target, T pseudo_target, T propen
   const T t = observed ? target : pseudo_target;
   const T q = observed ? propensity : T(1);
   const Slopes<T> imputed = Loss::at(s, pseudo_target);
-  const Slopes<T> rated = Loss::at(s, t);
+  const Gap<T> gap = Loss::gap(s, t, pseudo_target);
   const T weight = observed ? T(1) / q : T(0);
-  const T correction = weight * (rated.value - imputed.value);
+  const T correction = weight * gap.value;
   return {imputed.value + correction,
-          imputed.score + weight * (rated.score - imputed.score),
-          weight * rated.target,
+          imputed.score + weight * gap.score,
+          weight * Loss::at(s, t).target,
           (T(1) - weight) * imputed.target,
           -weight * correction,
           q > T(0) && q <= T(1)};

@@ -7,7 +7,9 @@ import torch
 from conftest import Device
 from ops.cases import LOSS_SPECS, SMALL, Spec, assert_near, sample_inputs
 
-LOSSES_OF_ROWS = [s for s in LOSS_SPECS if dict(s.options).get("reduction") == "none" and dict(s.options)["loss"] == "mse"]
+LOSSES_OF_ROWS = [
+    s for s in LOSS_SPECS if dict(s.options).get("reduction") == "none" and dict(s.options)["loss"] == "mse"
+]
 
 
 @pytest.mark.parametrize("spec", SMALL + LOSSES_OF_ROWS, ids=str)

@@ -51,7 +51,9 @@ def test_graph_with_create_graph_survives_further_passes(spec: Spec) -> None:
     value = function(*leaves).sum()
     with_graph = torch.autograd.grad(value, leaves, create_graph=True)
     again = torch.autograd.grad(value, leaves, retain_graph=True)
-    twice = [torch.autograd.grad(with_graph[0].square().sum(), leaves, retain_graph=True, allow_unused=True) for _ in "ab"]
+    twice = [
+        torch.autograd.grad(with_graph[0].square().sum(), leaves, retain_graph=True, allow_unused=True) for _ in "ab"
+    ]
     for first, second in zip(with_graph, again, strict=True):
         assert_near(second, first.detach(), 64)
     for first, second in zip(*twice, strict=True):
