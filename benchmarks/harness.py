@@ -69,12 +69,15 @@ class Case:
         bytes_moved: what the work has to read and write at least, in bytes.
         rtol: relative tolerance of the comparison.
         atol: absolute tolerance, as a share of the largest value.
+        before: called before every timed call, and not timed: moves on to the next batch, say, so that no alternative
+            finds in the cache what the one before it has read.
     """
 
     alternatives: Mapping[str, Callable[[], Any]]
     bytes_moved: int
     rtol: float = 1e-4
     atol: float = 1e-5
+    before: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,8 @@ def flat(result: Any) -> list[Tensor]:
 def measure(case: Case, seconds: float, device: str = "cpu") -> dict[str, Timing]:
     """Times the alternatives in interleaved rounds.
 
-    Ours takes part in every round, a slow alternative in every n-th one only, so that none takes much more than its share
-    of the time; each takes part at least once.
+    Ours takes part in every round, a slow alternative in every n-th one only, so that none takes much more than its
+    share of the time; each takes part at least once.
 
     Args:
         case: after `check_equal`, which is the warm-up.
@@ -163,7 +166,7 @@ def measure(case: Case, seconds: float, device: str = "cpu") -> dict[str, Timing
     Returns:
         Name -> timing.
     """
-    timer = _timer(device)
+    timer = _timer(device, case.before)
     runs = case.alternatives
     samples: dict[str, list[float]] = {name: [] for name in runs}
     with no_garbage_collection():
@@ -201,8 +204,9 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _timer(device: str) -> Callable[[Callable[[], Any]], float]:
+def _timer(device: str, before: Callable[[], object]) -> Callable[[Callable[[], Any]], float]:
     def timed(run: Callable[[], Any]) -> float:
+        before()
         if device == "cuda":
             torch.cuda.synchronize()
         begin = time.perf_counter()

@@ -9,7 +9,7 @@ import pkgutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -84,7 +84,7 @@ def run_benchmark(benchmark: Benchmark, plan: Plan, notes: list[str]) -> list[Re
             check_equal(case)
             timings = measure(case, plan.seconds, plan.settings.device)
         else:
-            alone = Case({OURS: case.alternatives[OURS]}, case.bytes_moved)
+            alone = replace(case, alternatives={OURS: case.alternatives[OURS]})
             timings = measure(alone, plan.seconds / 20, plan.settings.device)
         results += [_result(benchmark, size, name, timings, case, copy) for name in timings]
     return results
@@ -101,7 +101,7 @@ def runnable(case: Case, name: str, notes: list[str]) -> Case:
             notes.append(f"{name}: {alternative} left out, since it failed to compile ({reason})")
         else:
             kept[alternative] = run
-    return Case(kept, case.bytes_moved, case.rtol, case.atol)
+    return replace(case, alternatives=kept)
 
 
 def _result(benchmark: Benchmark, size: int, name: str, timings: dict[str, Timing], case: Case, copy: float) -> Result:

@@ -44,7 +44,7 @@ def differentiable_gradients(
             arguments[k] = value
         return reference(*arguments)
 
-    _, pull_back = torch.func.vjp(of_wanted, *[tensors[k] for k in wanted])
+    pull_back = torch.func.vjp(of_wanted, *[tensors[k] for k in wanted])[1]
     gradients: list[Tensor | None] = [None] * len(tensors)
     for k, gradient in zip(wanted, pull_back(grad_output), strict=True):
         gradients[k] = gradient

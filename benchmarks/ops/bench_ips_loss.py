@@ -30,7 +30,5 @@ def to_propensities(rows: int, settings: Settings) -> Case:
 
 BENCHMARKS = [
     Benchmark("ips_loss", "mse, forward + backward to the scores", 1_000_000, to_scores, TO_SCORES),
-    Benchmark(
-        "ips_loss_propensity", "and to the propensities", 1_000_000, to_propensities, TO_PROPENSITIES
-    ),
+    Benchmark("ips_loss_propensity", "and to the propensities", 1_000_000, to_propensities, TO_PROPENSITIES),
 ]

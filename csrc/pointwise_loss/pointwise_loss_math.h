@@ -38,8 +38,8 @@ struct AbsoluteError {  // |s - t|, slope 0 at the kink
   template <class T>
   static DEBIAS_HD Gap<T> gap(T s, T t, T p) {
     const T slope_t = sign(s - t), slope_p = sign(s - p);
-    const bool same_side = slope_t == slope_p;
-    return {same_side ? slope_t * (p - t) : absolute(s - t) - absolute(s - p), slope_t - slope_p};
+    const T sum = (s - t) + (s - p), slope = slope_t - slope_p;  // slope is 0 on one side of both targets
+    return {T(0.5) * ((slope_t + slope_p) * (p - t) + slope * sum), slope};
   }
 };
 
@@ -130,12 +130,9 @@ DEBIAS_HD DoublyRobust<T> doubly_robust(T s, T target, T pseudo_target, T propen
   const Gap<T> gap = Loss::gap(s, t, pseudo_target);
   const T weight = observed ? T(1) / q : T(0);
   const T correction = weight * gap.value;
-  return {imputed.value + correction,
-          imputed.score + weight * gap.score,
-          weight * Loss::at(s, t).target,
-          (T(1) - weight) * imputed.target,
-          -weight * correction,
-          q > T(0) && q <= T(1)};
+  return {imputed.value + correction,     imputed.score + weight * gap.score,
+          weight * Loss::at(s, t).target, (T(1) - weight) * imputed.target,
+          -weight * correction,           q > T(0) && q <= T(1)};
 }
 
 }  // namespace debias

@@ -44,9 +44,16 @@ void count_buckets(BucketOf bucket_of, int64_t begin, int64_t end, int64_t* coun
   for (int64_t row = begin; row < end; ++row) ++counts[bucket_of(row)];
 }
 
+// Buckets are far apart: the line that a row goes to is asked for early.
 template <class BucketOf, class Emit>
 void emit_rows(BucketOf bucket_of, Emit emit, int64_t begin, int64_t end, int64_t* next) {
-  for (int64_t row = begin; row < end; ++row) emit(row, next[bucket_of(row)]++);
+  constexpr int64_t kAhead = 24;
+  int64_t row = begin;
+  for (; row < end - kAhead; ++row) {
+    emit.prefetch(next[bucket_of(row + kAhead)]);
+    emit(row, next[bucket_of(row)]++);
+  }
+  for (; row < end; ++row) emit(row, next[bucket_of(row)]++);
 }
 
 // Places ascend by bucket_of(row), within a bucket by row. BucketOf and Emit are small structs of pointers: they are

@@ -15,7 +15,8 @@ using Ranking = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 RankingOptions make_options(const std::vector<int64_t>& ks, int64_t metrics, bool expected, int64_t map_norm) {
   if (ks.size() > kMaxCuts) value_error("ks must hold at most ", kMaxCuts, " cut-offs, got ", ks.size());
-  if (metrics < 0 || metrics >> kMetrics) value_error("metrics must be a mask of ", int{kMetrics}, " bits, got ", metrics);
+  if (metrics < 0 || metrics >> kMetrics)
+    value_error("metrics must be a mask of ", int{kMetrics}, " bits, got ", metrics);
   if (map_norm < 0 || map_norm > 2) value_error("map_norm must be 0, 1 or 2, got ", map_norm);
   RankingOptions options{};
   options.n_ks = static_cast<int>(ks.size());
@@ -38,7 +39,8 @@ void check_rows(const char* name, const Tensor& tensor, const Tensor& scores) {
   check_shape(name, tensor, {scores.size(0)});
 }
 
-void check_inputs(const Tensor& scores, const Tensor& labels, const Tensor& groups, const std::optional<Tensor>& weights) {
+void check_inputs(const Tensor& scores, const Tensor& labels, const Tensor& groups,
+                  const std::optional<Tensor>& weights) {
   check_dim("scores", scores, 1);
   check_float("scores", scores);
   check_rows("labels", labels, scores);
@@ -94,8 +96,12 @@ struct Inputs {
 
 template <class T, class Index, class Label>
 RankingInputs<T, Index, Label> pointers(const Inputs& in, Label one, Label sign) {
-  return {pointer<T>(in.scores),       pointer<Label>(in.labels), pointer<Index>(in.groups),
-          pointer<double>(in.weights), in.scores.numel(),         one,
+  return {pointer<T>(in.scores),
+          pointer<Label>(in.labels),
+          pointer<Index>(in.groups),
+          pointer<double>(in.weights),
+          in.scores.numel(),
+          one,
           sign};
 }
 
@@ -141,8 +147,15 @@ void rank_sorted(const Inputs& in, const Tensor& keys, const Tensor& hits, const
   const RankingOutputs out = allocate(n_groups);
   const Tensor starts = torch::stable::new_empty(keys, {n_groups + 1}, ScalarType::Long);
   cuda::group_starts(pointer<Index>(groups), pointer<int64_t>(slots), n, output<int64_t>(starts), out.groups, stream);
-  SortedRows<Key> rows{pointer<Key>(sorted_keys), pointer<uint8_t>(sorted_hits), pointer<int64_t>(hit_counts), nullptr,
-                       nullptr, nullptr, nullptr, pointer<int64_t>(starts), nullptr};
+  SortedRows<Key> rows{pointer<Key>(sorted_keys),
+                       pointer<uint8_t>(sorted_hits),
+                       pointer<int64_t>(hit_counts),
+                       nullptr,
+                       nullptr,
+                       nullptr,
+                       nullptr,
+                       pointer<int64_t>(starts),
+                       nullptr};
   std::vector<Tensor> alive;
   if (options.wants_full()) {
     const Tensor sums = doubles(n + 1), workspace = doubles(n / 256 + 1);

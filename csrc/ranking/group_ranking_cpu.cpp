@@ -1,4 +1,5 @@
-// Rows without weights, ties by expectation: the keys of each group's negatives, then of its positives, and nothing else.
+// Rows without weights, ties by expectation: the keys of each group's negatives, then of its positives, and nothing
+// else.
 #include "ranking/group_index.h"
 #include "ranking/group_rows.h"
 #include "ranking/group_tasks.h"
@@ -23,6 +24,7 @@ struct EmitKey {
   const T* scores;
   score_key_t<T>* keys;
   void operator()(int64_t row, int64_t place) const { keys[place] = descending_key(scores[row]); }
+  void prefetch(int64_t place) const { __builtin_prefetch(keys + place, 1); }
 };
 
 template <class Key>
@@ -30,7 +32,8 @@ void sort_large_groups(const std::vector<GroupKeys<Key>>& groups) {
   for (const GroupKeys<Key>& group : groups) {
     if (group.size() < kSharedSort || group.counted()) continue;
     const Buffer<Key> scratch(std::max(group.n_negatives, group.n_positives));
-    for (const auto& [keys, n] : {std::pair(group.negatives, group.n_negatives), std::pair(group.positives, group.n_positives)}) {
+    for (const auto& [keys, n] :
+         {std::pair(group.negatives, group.n_negatives), std::pair(group.positives, group.n_positives)}) {
       if (n == 0) continue;
       const Key* sorted = radix_sort_parallel(keys, scratch.data(), n);
       if (sorted != keys) std::copy(sorted, sorted + n, keys);
@@ -45,7 +48,7 @@ void rank_bucketed(const RankingInputs<T, Index, Label>& in, Index low, int64_t 
   using Key = score_key_t<T>;
   using BucketOf = GroupAndLabel<Index, Label>;
   CountingSort<BucketOf> sort(in.n, 2 * slots, BucketOf{in.groups, in.labels, low, in.label_one});
-  const Buffer<Key> keys(in.n + 2 * RankCounts<Key>::kLanes);
+  const Buffer<Key> keys(in.n + RankCounts<Key>::kSlack);
   sort.emit(EmitKey<T>{in.scores, keys.data()});
   std::vector<int64_t> starts, present;
   std::vector<GroupKeys<Key>> groups;
@@ -73,17 +76,44 @@ void rank_bucketed(const RankingInputs<T, Index, Label>& in, Index low, int64_t 
   });
 }
 
+// The runs of equal ids.
+struct Runs {
+  std::vector<int64_t> starts;  // and the end
+  std::vector<int64_t> ids;
+};
+
+template <class Index>
+Runs find_runs(const Index* groups, int64_t n) {
+  std::vector<Runs> parts(static_cast<size_t>(block_count(n, kSurveyBlock)));
+  parallel_blocks(n, kSurveyBlock, kSurveyBlock, [&](int64_t block, int64_t begin, int64_t end) {
+    Runs& part = parts[static_cast<size_t>(block)];
+    for (int64_t row = begin; row < end; ++row) {
+      if (row > 0 && groups[row] == groups[row - 1]) continue;
+      part.starts.push_back(row);
+      part.ids.push_back(static_cast<int64_t>(groups[row]));
+    }
+  });
+  Runs runs;
+  for (const Runs& part : parts) {
+    runs.starts.insert(runs.starts.end(), part.starts.begin(), part.starts.end());
+    runs.ids.insert(runs.ids.end(), part.ids.begin(), part.ids.end());
+  }
+  runs.starts.push_back(n);
+  return runs;
+}
+
 // Groups whose ids ascend with the rows: nothing moves but the keys of one group at a time.
 template <class T, class Index, class Label>
-void rank_in_place(const RankingInputs<T, Index, Label>& in, const std::vector<int64_t>& starts,
-                   const RankingOptions& options, const AllocateRanking& allocate) {
+void rank_in_place(const RankingInputs<T, Index, Label>& in, const Runs& runs, const RankingOptions& options,
+                   const AllocateRanking& allocate) {
   using Key = score_key_t<T>;
-  const int64_t n_groups = static_cast<int64_t>(starts.size()) - 1, largest = largest_group(starts);
+  const std::vector<int64_t>& starts = runs.starts;
+  const int64_t n_groups = static_cast<int64_t>(runs.ids.size()), largest = largest_group(starts);
   const RankingOutputs out = allocate(n_groups);
   const Discounts discounts = make_discounts(options, largest);
   run_group_tasks(starts, [&](int64_t first, int64_t last) {
     GroupRanker<Key> ranker(options, discounts);
-    const Buffer<Key> negatives(largest), positives(largest + 2 * RankCounts<Key>::kLanes);
+    const Buffer<Key> negatives(largest), positives(largest + RankCounts<Key>::kSlack);
     for (int64_t g = first; g < last; ++g) {
       const int64_t begin = starts[static_cast<size_t>(g)], end = starts[static_cast<size_t>(g) + 1];
       const T* scores = in.scores;
@@ -101,26 +131,11 @@ void rank_in_place(const RankingInputs<T, Index, Label>& in, const std::vector<i
       }
       ranker.rank({negatives.data(), positives.data(), negative - negatives.data(), positive - positives.data()}, false,
                   {out.values + g, n_groups});
-      out.groups[g] = static_cast<int64_t>(in.groups[begin]);
+      out.groups[g] = runs.ids[static_cast<size_t>(g)];
       out.sizes[g] = end - begin;
       out.positives[g] = positive - positives.data();
     }
   });
-}
-
-// Starts of the runs of equal ids, and the end.
-template <class Index>
-std::vector<int64_t> run_starts(const Index* groups, int64_t n) {
-  std::vector<std::vector<int64_t>> parts(static_cast<size_t>(block_count(n, kSurveyBlock)));
-  parallel_blocks(n, kSurveyBlock, kSurveyBlock, [&](int64_t block, int64_t begin, int64_t end) {
-    auto& part = parts[static_cast<size_t>(block)];
-    for (int64_t row = begin; row < end; ++row)
-      if (row == 0 || groups[row] != groups[row - 1]) part.push_back(row);
-  });
-  std::vector<int64_t> starts;
-  for (const auto& part : parts) starts.insert(starts.end(), part.begin(), part.end());
-  starts.push_back(n);
-  return starts;
 }
 
 }  // namespace
@@ -135,9 +150,9 @@ BadRows group_ranking(const RankingInputs<T, Index, Label>& in, const RankingOpt
   if (bad.any()) return bad;
   const bool keys_only = !in.weights && options.expected;
   if (keys_only && groups.descents == 0) {
-    const std::vector<int64_t> starts = run_starts(in.groups, in.n);
-    if (largest_group(starts) < kSharedSort) {
-      rank_in_place(in, starts, options, allocate);
+    const Runs runs = find_runs(in.groups, in.n);
+    if (largest_group(runs.starts) < kSharedSort) {
+      rank_in_place(in, runs, options, allocate);
       return bad;
     }
   }
@@ -145,17 +160,21 @@ BadRows group_ranking(const RankingInputs<T, Index, Label>& in, const RankingOpt
   if (range < 4 * static_cast<uint64_t>(in.n)) {
     const int64_t slots = static_cast<int64_t>(range) + 1, low = static_cast<int64_t>(groups.low);
     const auto id_of = [low](int64_t slot) { return low + slot; };
-    if (keys_only) rank_bucketed(in, groups.low, slots, id_of, options, allocate);
-    else rank_rows(in, groups.low, slots, id_of, options, allocate);
+    if (keys_only)
+      rank_bucketed(in, groups.low, slots, id_of, options, allocate);
+    else
+      rank_rows(in, groups.low, slots, id_of, options, allocate);
     return bad;
   }
   const SparseIds sparse = sparse_ids(in.groups, in.n);
   const int64_t slots = static_cast<int64_t>(sparse.ids.size());
   const auto id_of = [&sparse](int64_t slot) { return sparse.ids[static_cast<size_t>(slot)]; };
-  const RankingInputs<T, int64_t, Label> dense{in.scores, in.labels, sparse.slots.data(), in.weights,
-                                               in.n, in.label_one, in.label_sign};
-  if (keys_only) rank_bucketed(dense, int64_t{0}, slots, id_of, options, allocate);
-  else rank_rows(dense, int64_t{0}, slots, id_of, options, allocate);
+  const RankingInputs<T, int64_t, Label> dense{in.scores, in.labels,    sparse.slots.data(), in.weights,
+                                               in.n,      in.label_one, in.label_sign};
+  if (keys_only)
+    rank_bucketed(dense, int64_t{0}, slots, id_of, options, allocate);
+  else
+    rank_rows(dense, int64_t{0}, slots, id_of, options, allocate);
   return bad;
 }
 

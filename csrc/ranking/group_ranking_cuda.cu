@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(kThreads) tile_offsets_kernel(int64_t tiles, d
 }
 
 __global__ void __launch_bounds__(kThreads) add_offsets_kernel(int64_t n, const double* tile_offsets, double* sums) {
-  for (int64_t i = first_item(); i <= n; i += item_stride()) sums[i] = i == 0 ? 0 : sums[i] + tile_offsets[(i - 1) / kTile];
+  for (int64_t i = first_item(); i <= n; i += item_stride())
+    sums[i] = i == 0 ? 0 : sums[i] + tile_offsets[(i - 1) / kTile];
 }
 
 // Running weight of a group's positives and negatives, one block a group.
@@ -105,8 +106,10 @@ struct GroupView {
     if (low == high || rows.keys[low] != rows.keys[i]) return low;
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
-      if (rows.keys[middle] == rows.keys[i]) low = middle + 1;
-      else high = middle;
+      if (rows.keys[middle] == rows.keys[i])
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low;
   }
@@ -163,15 +166,21 @@ __global__ void __launch_bounds__(kThreads)
       pairs += block.gain * (group.negative_weight(end, group.end) + 0.5 * group.negative_weight(i, end));
       if (options.expected && options.wants_full()) dcg += block.gain * mean_discount(rows, block);
     }
-    if (options.wants_full() && rows.weights) ideal = ideal_dcg(group, positives, static_cast<int>(threadIdx.x), kThreads);
+    if (options.wants_full() && rows.weights)
+      ideal = ideal_dcg(group, positives, static_cast<int>(threadIdx.x), kThreads);
     pairs = block_sum(pairs);
     dcg = block_sum(dcg);
     ideal = block_sum(ideal);
     const ValueColumn column{out.values + g, n_groups};
     if (threadIdx.x == 0) {
       if (options.wants_full() && !rows.weights) ideal = rows.discounts[positives];
-      shared_totals[0] = {group.end - group.start, positives, group.positive_weight(group.start, group.end),
-                          group.negative_weight(group.start, group.end), pairs, dcg, ideal};
+      shared_totals[0] = {group.end - group.start,
+                          positives,
+                          group.positive_weight(group.start, group.end),
+                          group.negative_weight(group.start, group.end),
+                          pairs,
+                          dcg,
+                          ideal};
       write_uncut(options, shared_totals[0], column);
       out.sizes[g] = group.end - group.start;
       out.positives[g] = positives;
@@ -202,8 +211,8 @@ void weight_sums(const uint8_t* hits, const double* weights, const int64_t* star
 }
 
 template <class Key>
-void rank_groups(const SortedRows<Key>& rows, const RankingOptions& options, int64_t n_groups, const RankingOutputs& out,
-                 void* stream) {
+void rank_groups(const SortedRows<Key>& rows, const RankingOptions& options, int64_t n_groups,
+                 const RankingOutputs& out, void* stream) {
   launch(rank_groups_kernel<Key>, grid_size(n_groups, 1), kThreads, 0, as_stream(stream), rows, options, n_groups, out);
 }
 

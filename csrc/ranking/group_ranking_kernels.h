@@ -54,15 +54,15 @@ struct PreparedRows {
 // Rows by group, within a group by key, ties in the order of the input.
 template <class Key>
 struct SortedRows {
-  const Key* keys;               // [N]
-  const uint8_t* hits;           // [N]
-  const int64_t* hit_counts;     // [N] hits up to and with the row, over all groups
-  const double* weights;         // [N] or null
-  const double* positive_sums;   // [N] weight of the group's positives up to and with the row; null without weights
-  const double* negative_sums;   // [N]
-  const double* ideal_weights;   // [N] weights of the group's positives, falling; null without weights, NDCG and DCG
-  const int64_t* starts;         // [G + 1]
-  const double* discounts;       // [N + 1] sums of the first r discounts; null without NDCG and DCG
+  const Key* keys;              // [N]
+  const uint8_t* hits;          // [N]
+  const int64_t* hit_counts;    // [N] hits up to and with the row, over all groups
+  const double* weights;        // [N] or null
+  const double* positive_sums;  // [N] weight of the group's positives up to and with the row; null without weights
+  const double* negative_sums;  // [N]
+  const double* ideal_weights;  // [N] weights of the group's positives, falling; null without weights, NDCG and DCG
+  const int64_t* starts;        // [G + 1]
+  const double* discounts;      // [N + 1] sums of the first r discounts; null without NDCG and DCG
 };
 
 namespace cuda {
@@ -84,8 +84,8 @@ void weight_sums(const uint8_t* hits, const double* weights, const int64_t* star
                  double* positive_sums, double* negative_sums, void* stream);
 void ideal_keys(const uint8_t* hits, const double* weights, int64_t n, double* keys, void* stream);
 template <class Key>
-void rank_groups(const SortedRows<Key>& rows, const RankingOptions& options, int64_t n_groups, const RankingOutputs& out,
-                 void* stream);
+void rank_groups(const SortedRows<Key>& rows, const RankingOptions& options, int64_t n_groups,
+                 const RankingOutputs& out, void* stream);
 }  // namespace cuda
 
 }  // namespace debias

@@ -85,11 +85,12 @@ DEBIAS_HD double precision_sum(const TieBlock& b, const PlaceSums& sums, double 
   return mean_weight * hits / places * ((static_cast<double>(b.hits_above) + 1) * sums.inverse + rise * sums.slope);
 }
 
-// E[(before + precision sum) / (H + h)] for a block cut after `inside` of its places; the number h of hits among them is
-// hypergeometric. Its chances are taken relative to the mode: none underflows that matters.
+// E[(before + precision sum) / (H + h)] for a block cut after `inside` of its places; the number h of hits among them
+// is hypergeometric. Its chances are taken relative to the mode: none underflows that matters.
 DEBIAS_HD double hits_normalised(const TieBlock& b, int64_t inside, double before) {
   const PlaceSums sums = place_sums(b.above, inside);
-  const double m = static_cast<double>(b.size), p = static_cast<double>(b.positives), places = static_cast<double>(inside);
+  const double m = static_cast<double>(b.size), p = static_cast<double>(b.positives),
+               places = static_cast<double>(inside);
   const double low = places > m - p ? places - (m - p) : 0, high = p < places ? p : places;
   const double middle = floor((places + 1) * (p + 1) / (m + 2));
   const double mode = middle < low ? low : middle > high ? high : middle;
@@ -127,7 +128,8 @@ DEBIAS_HD void add_block(CutSums& s, const TieBlock& b, int64_t k, const Ranking
     s.map_done = true;
     return;
   }
-  s.precision += precision_sum(b, place_sums(b.above, inside), static_cast<double>(b.positives), static_cast<double>(b.size));
+  s.precision +=
+      precision_sum(b, place_sums(b.above, inside), static_cast<double>(b.positives), static_cast<double>(b.size));
   s.n_hits += b.positives;
 }
 

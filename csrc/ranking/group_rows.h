@@ -26,6 +26,7 @@ struct EmitRow {
   const T* scores;
   RankedRow<score_key_t<T>>* rows;
   void operator()(int64_t row, int64_t place) const { rows[place] = {descending_key(scores[row]), row}; }
+  void prefetch(int64_t place) const { __builtin_prefetch(rows + place, 1); }
 };
 
 // Labels and weights of rows by their position in the input.

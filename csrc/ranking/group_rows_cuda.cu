@@ -9,8 +9,8 @@ namespace {
 __global__ void start_search_kernel(unsigned long long* first, unsigned long long none) { first[threadIdx.x] = none; }
 
 template <class T, class Label>
-__global__ void __launch_bounds__(kThreads) prepare_kernel(RankingInputs<T, int64_t, Label> in, PreparedRows<T> out,
-                                                           unsigned long long* bad) {
+__global__ void __launch_bounds__(kThreads)
+    prepare_kernel(RankingInputs<T, int64_t, Label> in, PreparedRows<T> out, unsigned long long* bad) {
   for (int64_t row = first_item(); row < in.n; row += item_stride()) {
     const auto score = to_float(in.scores[row]);
     const Label label = in.labels[row];
@@ -19,8 +19,13 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(RankingInputs<T, int6
     const auto position = static_cast<unsigned long long>(row);
     if (is_nan(score)) atomicMin(bad, position);
     if (!is_binary(label, in.label_one, in.label_sign)) atomicMin(bad + 1, position);
-    if (in.weights && !is_weight(in.weights[row])) atomicMin(bad + 2, position);
   }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    check_weights_kernel(const double* weights, int64_t n, unsigned long long* bad) {
+  for (int64_t row = first_item(); row < n; row += item_stride())
+    if (!is_weight(weights[row])) atomicMin(bad, static_cast<unsigned long long>(row));
 }
 
 template <class V>
@@ -59,6 +64,8 @@ void prepare_rows(const RankingInputs<T, int64_t, Label>& in, const PreparedRows
   auto* first = reinterpret_cast<unsigned long long*>(bad);
   launch(start_search_kernel, 1u, 3, 0, as_stream(stream), first, static_cast<unsigned long long>(in.n));
   launch(prepare_kernel<T, Label>, row_blocks(in.n), kThreads, 0, as_stream(stream), in, out, first);
+  if (in.weights)
+    launch(check_weights_kernel, row_blocks(in.n), kThreads, 0, as_stream(stream), in.weights, in.n, first + 2);
 }
 
 BadRows read_bad_rows(const int64_t* bad, int64_t n, void* stream) {
@@ -83,7 +90,9 @@ void group_starts(const Index* groups, const int64_t* slots, int64_t n, int64_t*
   launch(starts_kernel<Index>, row_blocks(n), kThreads, 0, as_stream(stream), groups, slots, n, starts, ids);
 }
 
-int64_t last_value(const int64_t* values, int64_t n, void* stream) { return read_back(values + n - 1, as_stream(stream)); }
+int64_t last_value(const int64_t* values, int64_t n, void* stream) {
+  return read_back(values + n - 1, as_stream(stream));
+}
 
 void ideal_keys(const uint8_t* hits, const double* weights, int64_t n, double* keys, void* stream) {
   launch(ideal_keys_kernel, row_blocks(n), kThreads, 0, as_stream(stream), hits, weights, n, keys);

@@ -68,6 +68,7 @@ struct MoveEntry {
   const Entry* from;
   Entry* to;
   void operator()(int64_t row, int64_t place) const { to[place] = from[row]; }
+  void prefetch(int64_t place) const { __builtin_prefetch(to + place, 1); }
 };
 
 // The same, shared by the threads.
@@ -94,7 +95,8 @@ void radix_sort(Entry* entries, Entry* scratch, int64_t n) {
                      [](const Entry& a, const Entry& b) { return KeyOf<Entry>::of(a) < KeyOf<Entry>::of(b); });
     return;
   }
-  const Entry* sorted = n < 8192 ? radix_sort_serial<8>(entries, scratch, n) : radix_sort_serial<11>(entries, scratch, n);
+  const Entry* sorted =
+      n < 8192 ? radix_sort_serial<8>(entries, scratch, n) : radix_sort_serial<11>(entries, scratch, n);
   if (sorted != entries) std::copy(sorted, sorted + n, entries);
 }
 

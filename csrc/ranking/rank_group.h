@@ -19,7 +19,8 @@ struct GroupKeys {
 template <class Key>
 class GroupRanker {
  public:
-  GroupRanker(const RankingOptions& options, const Discounts& discounts) : options_(options), sums_(options, discounts) {}
+  GroupRanker(const RankingOptions& options, const Discounts& discounts)
+      : options_(options), sums_(options, discounts) {}
 
   void rank(const GroupKeys<Key>& group, bool sorted, const ValueColumn& out) {
     sums_.start();
@@ -32,25 +33,31 @@ class GroupRanker {
         twice_pairs = merge(group);
       }
     }
-    const GroupTotals totals{group.size(), group.n_positives, static_cast<double>(group.n_positives),
-                             static_cast<double>(group.n_negatives), 0.5 * static_cast<double>(twice_pairs), 0, 0};
+    const GroupTotals totals{group.size(),
+                             group.n_positives,
+                             static_cast<double>(group.n_positives),
+                             static_cast<double>(group.n_negatives),
+                             0.5 * static_cast<double>(twice_pairs),
+                             0,
+                             0};
     sums_.write(totals, [&](int64_t k) { return sums_.ideal_of_equal_gains(group.n_positives, k); }, out);
   }
 
  private:
   uint64_t count(const GroupKeys<Key>& group) {
     const int64_t p = group.n_positives;
-    simd_run<CountRanks<Key>>(const_cast<const Key*>(group.negatives), group.n_negatives,
-                              const_cast<const Key*>(group.positives), p, &negatives_);
-    simd_run<CountRanks<Key>>(const_cast<const Key*>(group.positives), p, const_cast<const Key*>(group.positives), p,
-                              &positives_);
+    const Key* negatives = group.negatives;
+    const Key* positives = group.positives;
+    count_ranks(negatives, group.n_negatives, positives, p, negatives_);
+    count_ranks(positives, p, positives, p, positives_);
     uint64_t passed = 0;
     for (int64_t j = 0; j < p; ++j) {
       const int64_t above = static_cast<int64_t>(negatives_.before[j]) + static_cast<int64_t>(positives_.before[j]);
       const int64_t through = static_cast<int64_t>(negatives_.through[j]) + static_cast<int64_t>(positives_.through[j]);
       passed += static_cast<uint64_t>(negatives_.before[j]) + static_cast<uint64_t>(negatives_.through[j]);
       const int64_t tied = static_cast<int64_t>(positives_.through[j]) - static_cast<int64_t>(positives_.before[j]);
-      sums_.add({above, through - above, tied, static_cast<int64_t>(positives_.before[j]), static_cast<double>(tied)}, 1);
+      sums_.add({above, through - above, tied, static_cast<int64_t>(positives_.before[j]), static_cast<double>(tied)},
+                1);
     }
     sums_.sort_blocks();
     return 2 * static_cast<uint64_t>(p) * static_cast<uint64_t>(group.n_negatives) - passed;

@@ -62,8 +62,8 @@ def group_ranking(
     - ndcg@k, ndcg: DCG over the DCG of the best order (weights descending, min(k, n+) terms).
     - recall@k: sum over j <= k of w_j y_j / W+; with w = 1 / propensity the self-normalised (SNIPS) estimate.
     - precision@k: the same sum divided by k, also in groups of fewer rows. Has a value in every group.
-    - map@k: sum over j <= k of w_j y_j Prec@j, Prec@j = unweighted hits up to j / j, divided by the number of hits within
-      k ("hits"; 0 without a hit), by min(k, n+) ("min"), or by W+ ("positives").
+    - map@k: sum over j <= k of w_j y_j Prec@j, Prec@j = unweighted hits up to j / j, divided by the number of hits
+      within k ("hits"; 0 without a hit), by min(k, n+) ("min"), or by W+ ("positives").
     - mrr@k: 1 / rank of the first positive if that is at most k, else 0; unweighted.
 
     Args:
@@ -93,10 +93,11 @@ def group_ranking(
         (16 with weights or stable ties).
 
     Source:
-        AUC by mid-ranks: Hanley and McNeil 1982. Jarvelin and Kekalainen 2002 (DCG, NDCG). Ties by expectation: McSherry
+        AUC by mid-ranks: Hanley and McNeil 1982, "The Meaning and Use of the Area under a ROC Curve". DCG, NDCG:
+        Jarvelin and Kekalainen 2002, "Cumulated Gain-Based Evaluation of IR Techniques". Ties by expectation: McSherry
         and Najork 2008, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied
         Scores". Weights: Yang et al. 2018, "Unbiased Offline Recommender Evaluation for Missing-Not-At-Random Implicit
-        Feedback", eq. 7; Swaminathan and Joachims 2015 (self-normalised).
+        Feedback"; self-normalised: Swaminathan and Joachims 2015, eq. 8.
     """
     for name, tensor in (("scores", scores), ("labels", labels), ("groups", groups)):
         check_tensor(name, tensor)

@@ -106,7 +106,9 @@ def _sparse_gradients(grad, user_factors, item_factors, users, items, needs: int
 
 def _gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
     grad = grad.contiguous()
-    return _select(_differentiable_backward(grad, *ctx.saved_tensors, ctx.needs), ctx.needs)
+    user_factors, item_factors, users, items = ctx.saved_tensors
+    gradients = _differentiable_backward(grad, user_factors, item_factors, users, items, ctx.needs)
+    return _select(gradients, ctx.needs)
 
 
 class _EagerScore(torch.autograd.Function):
@@ -120,7 +122,9 @@ class _EagerScore(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         if ctx.sparse:
-            gp, gq, ga, gb, offset = _sparse_gradients(grad, *ctx.saved_tensors, ctx.needs)
+            user_factors, item_factors, users, items = ctx.saved_tensors
+            gradients = _sparse_gradients(grad, user_factors, item_factors, users, items, ctx.needs)
+            gp, gq, ga, gb, offset = gradients
         else:
             gp, gq, ga, gb, offset = _gradients(ctx, grad)
         return None, None, gp, gq, None, None, ga, gb, offset
@@ -149,8 +153,7 @@ class _FunctionalScore(torch.autograd.Function):
 
 
 def _compiled_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    user_factors, item_factors, users, items, user_bias, item_bias, offset, *_ = inputs
-    ctx.save_for_backward(user_factors, item_factors, users, items)
+    ctx.save_for_backward(*inputs[:4])
     ctx.needs = sum(1 << k for k, position in enumerate((0, 1, 4, 5, 6)) if ctx.needs_input_grad[position])
 
 

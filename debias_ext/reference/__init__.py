@@ -1,4 +1,4 @@
-"""The operators in plain torch: the oracle of the tests, the baseline of the benchmarks, and their second derivatives."""
+"""The operators in plain torch: the oracle of the tests, the baseline of the benchmarks, the second derivatives."""
 
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.group_ranking import group_ranking

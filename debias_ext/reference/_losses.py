@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def error(scores: Tensor, targets: Tensor, loss: str) -> Tensor:
-    """Row by row: (s - t)^2, |s - t|, or softplus(s) - t s (binary cross-entropy of sigmoid(s) to the soft target t)."""
+    """Row by row: (s - t)^2, |s - t|, or softplus(s) - t s (cross-entropy of sigmoid(s) to the soft target t)."""
     if loss == "mse":
         return (scores - targets).square()
     if loss == "mae":

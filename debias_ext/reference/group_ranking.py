@@ -109,7 +109,7 @@ def _hits(blocks: _Blocks, k: int, n_groups: int) -> Tensor:
 
 
 def _mrr(blocks: _Blocks, k: int, n_groups: int) -> Tensor:
-    """The first positive lies in the first block that has one; it is the block's t-th row with a chance that shrinks."""
+    """The first positive lies in the first block that has one, t-th in it with a chance that follows from t - 1."""
     first = (blocks.positives > 0) & (blocks.hits_above == 0)
     group, above, size, positives = (v[first] for v in (blocks.group, blocks.above, blocks.size, blocks.positives))
     chance = positives / size
@@ -121,7 +121,7 @@ def _mrr(blocks: _Blocks, k: int, n_groups: int) -> Tensor:
 
 
 def _precision_sum(blocks: _Blocks, k: int, hits: Tensor, places: Tensor) -> Tensor:
-    """E of w_j y_j Prec@j summed over a block's first T places, when `hits` positives lie uniformly on `places` of them.
+    """E of w_j y_j Prec@j summed over a block's first T places, when `hits` positives lie uniformly on `places`.
 
     Place t holds a positive with chance hits / places; it sees H + 1 + (t - 1) (hits - 1) / (places - 1) hits so far.
     """

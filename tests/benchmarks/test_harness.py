@@ -51,6 +51,20 @@ def test_alternatives_take_turns(counted_case):
     assert timings["other"].repeats == timings[OURS].repeats
 
 
+def test_what_comes_before_a_call_is_not_timed_and_never_part_of_the_comparison():
+    moved = []
+
+    def before() -> None:
+        time.sleep(0.01)
+        moved.append(len(moved))
+
+    batch = Case({OURS: lambda: float(len(moved)), "other": lambda: float(len(moved))}, bytes_moved=1, before=before)
+    check_equal(batch)
+    assert not moved
+    assert measure(batch, seconds=1e-6)[OURS].p20 < 0.01
+    assert moved
+
+
 def test_a_slow_alternative_is_called_less_often_but_at_least_once():
     def slow() -> float:
         time.sleep(0.02)

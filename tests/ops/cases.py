@@ -152,7 +152,7 @@ def value_and_gradients(function: Callable[..., Tensor], leaves: tuple[Tensor, .
 
 
 def assert_near(actual: Tensor, expected: Tensor, ulps: float, scale: float = 0.0) -> None:
-    """Within so many roundings of the actual dtype, relative to each value and to the largest one (at least `scale`)."""
+    """Within so many roundings of the actual dtype, relative to each value and to max(largest value, `scale`)."""
     unit = ulps * torch.finfo(actual.dtype).eps
     scale = max(scale, float(expected.abs().max()) if expected.numel() else 0.0)
     smallest = torch.finfo(actual.dtype).smallest_normal * torch.finfo(actual.dtype).eps

@@ -34,7 +34,7 @@ def test_grad_of_grad_and_mixed_derivatives(spec: Spec) -> None:
     fused, twin, values = scalars(spec)
     for outer in range(len(values)):
 
-        def second(function, *v, outer=outer):  # noqa: ANN001, ANN202
+        def second(function, *v, outer=outer):
             return grad(lambda *w: grad(function)(*w).pow(3).sum(), outer)(*v)
 
         assert_near(second(fused, *values), second(twin, *values), 1e4)

@@ -11,6 +11,7 @@ from debias_ext import GroupRanking, group_ranking
 
 METRICS = ("auc", "ndcg", "dcg", "map", "recall", "precision", "mrr")
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def sample(n: int = 40, place: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
@@ -25,7 +26,7 @@ def equal(a: GroupRanking, b: GroupRanking) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name].nan_to_num(-1), b[name].nan_to_num(-1)) for name in a)
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64, *INTEGERS], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bool, *FLOATS, *INTEGERS], ids=str)
 def test_labels_of_any_dtype(dtype: torch.dtype, device: Device) -> None:
     scores, labels, groups = sample(place=device.tensors)
     assert equal(group_ranking(scores, labels.to(dtype), groups), group_ranking(scores, labels, groups))
@@ -45,7 +46,7 @@ def test_scores_of_every_float_dtype(device: Device) -> None:
         assert equal(group_ranking(scores.to(dtype), labels, groups, metrics=METRICS), wanted)
 
 
-@pytest.mark.parametrize("scale,shift", [(1, 0), (1, -3), (10**6, 7), (2**60, -(2**61))])
+@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1, -3), (10**6, 7), (2**60, -(2**61))])
 def test_group_ids_may_be_any_integers(scale: int, shift: int, device: Device) -> None:
     scores, labels, groups = sample(place=device.tensors)
     ranking = group_ranking(scores, labels, groups * scale + shift, metrics=METRICS)
@@ -76,7 +77,7 @@ def test_no_rows(weighted: bool, device: Device) -> None:
     assert len(ranking) == 9
     assert all(values.shape == (0,) and values.dtype == torch.float64 for values in ranking.values())
     assert ranking.groups.shape == ranking.sizes.shape == ranking.positives.shape == (0,)
-    assert ranking.dropped == {name: 0 for name in ranking} | {"one_class": 0, "no_positive": 0}
+    assert ranking.dropped == dict.fromkeys(ranking, 0) | {"one_class": 0, "no_positive": 0}
 
 
 def test_no_metrics_and_no_cuts(device: Device) -> None:
@@ -111,7 +112,7 @@ BAD_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options,message", BAD_OPTIONS, ids=[message[:24] for _, message in BAD_OPTIONS])
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=[message[:24] for _, message in BAD_OPTIONS])
 def test_a_bad_option_is_named(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         group_ranking(*sample(), **options)
@@ -128,7 +129,7 @@ BAD_TENSORS = [
 ]
 
 
-@pytest.mark.parametrize("name,value,message", BAD_TENSORS, ids=[message[:28] for *_, message in BAD_TENSORS])
+@pytest.mark.parametrize(("name", "value", "message"), BAD_TENSORS, ids=[message[:28] for *_, message in BAD_TENSORS])
 def test_a_bad_tensor_is_named(name: str, value: object, message: str, device: Device) -> None:
     arguments = dict(zip(("scores", "labels", "groups"), sample(place=device.tensors), strict=True))
     arguments[name] = value.to(device.tensors) if isinstance(value, Tensor) else value
@@ -147,13 +148,11 @@ def test_a_nan_score_is_named_with_its_position(dtype: torch.dtype, device: Devi
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("value", [2, 128])
-def test_a_label_other_than_0_and_1_is_named_with_its_position(
-    dtype: torch.dtype, value: int, device: Device
-) -> None:
+def test_a_label_other_than_0_and_1_is_named_with_its_position(dtype: torch.dtype, value: int, device: Device) -> None:
     scores, labels, groups = sample(place=device.tensors)
     labels = labels.to(dtype)
     labels[33] = value
-    with pytest.raises(ValueError, match="labels must be 0 or 1, got .* at position 33"):
+    with pytest.raises(ValueError, match=r"labels must be 0 or 1, got .* at position 33"):
         group_ranking(scores, labels, groups)
 
 
@@ -171,7 +170,7 @@ def test_a_bad_weight_is_named_with_its_position(value: float, device: Device) -
     inputs = sample(place=device.tensors)
     weights = torch.ones(40, device=device.tensors)
     weights[21] = value
-    with pytest.raises(ValueError, match="weights must be finite and at least 0, got .* at position 21"):
+    with pytest.raises(ValueError, match=r"weights must be finite and at least 0, got .* at position 21"):
         group_ranking(*inputs, weights=weights)
 
 

@@ -1,4 +1,4 @@
-"""The same values whatever the order of the rows, the number of threads, the instruction set and the sizes of groups."""
+"""The same values whatever the order of rows, the number of threads, the instruction set and the sizes of groups."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def assert_same_bits(a: GroupRanking, b: GroupRanking) -> None:
 
 
 def assert_near(a: GroupRanking, b: GroupRanking) -> None:
-    assert list(a) == list(b) and torch.equal(a.groups, b.groups)
+    assert list(a) == list(b)
+    assert torch.equal(a.groups, b.groups)
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-9, atol=1e-12, equal_nan=True)
 
@@ -141,7 +142,8 @@ def test_a_million_rows() -> None:
     groups = torch.randint(0, 10_000, (n,), generator=generator)
     scores, labels, _ = rows(n, groups)
     ranking = group_ranking(scores, labels, groups)
-    assert len(ranking.groups) == 10_000 and int(ranking.sizes.sum()) == n
+    assert len(ranking.groups) == 10_000
+    assert int(ranking.sizes.sum()) == n
     assert int(ranking.positives.sum()) == int(labels.sum())
     assert abs(ranking.mean()["auc"] - 0.5) < 0.01
     assert group_ranking(labels.float(), labels, groups).mean() == {"auc": 1, "ndcg": pytest.approx(1), "ndcg@5": 1}

@@ -27,15 +27,23 @@ def test_masks_and_counts_say_which_groups_have_a_value() -> None:
     assert ranking.valid["auc"].tolist() == [True, True, False, False]
     assert ranking.valid["ndcg@1"].tolist() == [True, True, True, False]
     assert ranking.dropped == {
-        "auc": 2, "ndcg": 1, "ndcg@1": 1, "precision@1": 0, "one_class": 2, "no_positive": 1
-    }  # fmt: skip
+        "auc": 2,
+        "ndcg": 1,
+        "ndcg@1": 1,
+        "precision@1": 0,
+        "one_class": 2,
+        "no_positive": 1,
+    }
 
 
 def test_means_over_groups_with_a_value_or_with_both_classes() -> None:
     ranking = group_ranking(*sample(), ks=(1,), metrics=("auc", "ndcg", "precision"))
     assert ranking.mean() == {
-        "auc": 0.5, "ndcg": pytest.approx((2 + 1 / math.log2(3)) / 3), "ndcg@1": pytest.approx(2 / 3), "precision@1": 0.5
-    }  # fmt: skip
+        "auc": 0.5,
+        "ndcg": pytest.approx((2 + 1 / math.log2(3)) / 3),
+        "ndcg@1": pytest.approx(2 / 3),
+        "precision@1": 0.5,
+    }
     assert ranking.mean(require="both")["ndcg@1"] == 0.5
     assert ranking.mean(require="both")["precision@1"] == 0.5
     with pytest.raises(ValueError, match="require must be one of 'defined', 'both', got 'all'"):
@@ -45,7 +53,8 @@ def test_means_over_groups_with_a_value_or_with_both_classes() -> None:
 def test_the_mean_over_no_group_is_nan() -> None:
     scores, labels, groups = sample()
     ranking = group_ranking(scores[4:5], labels[4:5], groups[4:5])
-    assert math.isnan(ranking.mean()["auc"]) and ranking.mean()["ndcg"] == 1
+    assert math.isnan(ranking.mean()["auc"])
+    assert ranking.mean()["ndcg"] == 1
     assert math.isnan(ranking.mean(require="both")["ndcg"])
 
 
@@ -65,8 +74,8 @@ def test_the_operator_says_that_it_has_no_derivative() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_opcheck(weighted: bool) -> None:
-    scores, labels, groups = sample()
-    weights = torch.ones(7, dtype=torch.float64) if weighted else None
+    scores, labels, groups = (t[:4] for t in sample())  # no NaN among the values: opcheck compares them
+    weights = torch.ones(4, dtype=torch.float64) if weighted else None
     arguments = (scores, labels, groups, weights, [1, 5], 127, True, 0, True)
     torch.library.opcheck(torch.ops.debias_ext.group_ranking.default, arguments)
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+
 from debiasrec.data import Dataset, Interactions, load_simulated
 from debiasrec.errors import DebiasRecError
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+
 from debiasrec.data import from_frame
 from debiasrec.errors import DebiasRecError, DebiasRecWarning
 

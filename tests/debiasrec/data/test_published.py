@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from debiasrec.data import DATASETS, load
 from debiasrec.errors import DebiasRecError, DebiasRecWarning
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from debiasrec.data import SPLITS, Dataset, load_simulated
 from debiasrec.data.splits import check_disjoint
 from debiasrec.errors import DebiasRecError

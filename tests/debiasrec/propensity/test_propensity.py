@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
+
 from debiasrec.data import Dataset, Interactions, Split, load, load_simulated
 from debiasrec.errors import DebiasRecError, DebiasRecWarning
 from debiasrec.propensity import (
@@ -17,7 +19,6 @@ from debiasrec.propensity import (
     PopularityPropensity,
     make_propensity,
 )
-from scipy.special import expit
 
 
 @pytest.fixture(scope="module")
