@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from .results import Result
+from .table import times_ours
 
 WON, LOST = "#4477aa", "#cc3311"
 
@@ -39,7 +40,7 @@ def ratios_png(results: Sequence[Result], caption: str) -> bytes | None:
         axes.legend(loc="lower right", fontsize="small")
     for place, row in zip(places, rows, strict=True):
         end = (max(row.ratio, 1), place)
-        axes.annotate(f"{row.ratio:.3g}x", end, (4, 0), textcoords="offset points", va="center", fontsize=7)
+        axes.annotate(times_ours(row.ratio), end, (4, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.axvline(1, color="black", linewidth=0.8)

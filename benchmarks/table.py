@@ -13,7 +13,7 @@ from rich.text import Text
 from .harness import NOISY
 from .results import Result, largest
 
-COLUMNS = {"p20": 8, "p50": 8, "p80": 8, "ratio": 8, "must": 4, "aim": 4, "": 7, "of copy": 7}  # and their widths
+COLUMNS = {"p20": 8, "p50": 8, "p80": 8, "ratio": 8, "must": 5, "aim": 4, "": 7, "of copy": 7}  # and their widths
 STYLES = {"MISSED": "bold red", "met": "green", "aim met": "bold green"}
 
 
@@ -53,18 +53,24 @@ def _cells(row: Result, full_size: bool) -> list[Text]:
     times = [Text(f"{1e3 * value:.3f}") for value in (row.p20, row.p50, row.p80)]
     verdict = row.verdict if full_size else ""
     slower = not row.ours and row.ratio < 1
-    ratio = Text("" if row.ours else f"{row.ratio:.3g}x", style="bold red" if slower else "bold")
+    ratio = Text("" if row.ours else times_ours(row.ratio), style="bold red" if slower else "bold")
     if slower and not verdict:
         verdict = "FASTER"
+    must, aim = ("" if goal is None else f"{goal:g}x" for goal in (row.must, row.aim))
     return [
         Text(f"{row.alternative}{' ~' if row.timing.noisy else ''}", style="bold" if row.ours else ""),
         *times,
         ratio,
-        Text("" if row.must is None else f"{row.must:g}x"),
-        Text("" if row.aim is None else f"{row.aim:g}x"),
+        Text(must),
+        Text(aim),
         Text(verdict, style=STYLES.get(verdict, "bold red")),
         Text(f"{row.bytes_per_s / row.copy_bytes_per_s:.0%}"),
     ]
+
+
+def times_ours(ratio: float) -> str:
+    """Three digits, and no exponent."""
+    return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.3g}x"
 
 
 def _growth(results: Sequence[Result]) -> Table:

@@ -18,22 +18,26 @@ T* rows_or_scratch(T* output, int64_t begin, T* scratch) {
   return output ? output + begin : scratch;
 }
 
+// The sets of outputs that training asks for have loops of their own; `source` is what the weights are made of.
+enum class Outputs { scores, scores_and_source, all };
+
 struct BlockSums {
   double loss, weight;
   int invalid;
 };
 
-template <class Loss, class WeightOf, bool all_gradients, class T>
+template <class Loss, class WeightOf, Outputs outputs, class T>
 struct WeightedLossBlock {
   static DEBIAS_HD void run(const WeightedLossArgs<T>* args, int64_t begin, int64_t end, BlockSums* sums) {
-    alignas(64) T scratch[all_gradients ? 4 : 1][kBlock];
+    constexpr bool all = outputs == Outputs::all, with_source = outputs != Outputs::scores;
+    alignas(64) T scratch[all ? 4 : (with_source ? 2 : 1)][kBlock];
     const T* __restrict scores = args->scores + begin;
     const T* __restrict targets = args->targets + begin;
     const T* __restrict source = WeightOf::given ? args->source + begin : scores;
     T* __restrict grad_scores = rows_or_scratch(args->grad_scores, begin, scratch[0]);
-    T* __restrict values = all_gradients ? rows_or_scratch(args->values, begin, scratch[1]) : nullptr;
-    T* __restrict grad_targets = all_gradients ? rows_or_scratch(args->grad_targets, begin, scratch[2]) : nullptr;
-    T* __restrict grad_source = all_gradients ? rows_or_scratch(args->grad_source, begin, scratch[3]) : nullptr;
+    T* __restrict grad_source = with_source ? rows_or_scratch(args->grad_source, begin, scratch[1]) : nullptr;
+    T* __restrict values = all ? rows_or_scratch(args->values, begin, scratch[2]) : nullptr;
+    T* __restrict grad_targets = all ? rows_or_scratch(args->grad_targets, begin, scratch[3]) : nullptr;
     const PropensityBounds<T> bounds{static_cast<T>(args->floor), static_cast<T>(args->largest_weight)};
     const T coefficient = static_cast<T>(args->coefficient), baseline = static_cast<T>(args->baseline);
     const int64_t n = end - begin;
@@ -45,10 +49,10 @@ struct WeightedLossBlock {
       const Slopes<T> row = Loss::at(scores[k], targets[k]);
       const T value = weight.value * row.value;
       grad_scores[k] = coefficient * weight.value * row.score;
-      if constexpr (all_gradients) {
+      if constexpr (with_source) grad_source[k] = coefficient * (row.value - baseline) * weight.slope;
+      if constexpr (all) {
         values[k] = value;
         grad_targets[k] = coefficient * weight.value * row.target;
-        grad_source[k] = coefficient * (row.value - baseline) * weight.slope;
       }
       loss += static_cast<double>(value);
       total += static_cast<double>(weight.value);
@@ -58,21 +62,22 @@ struct WeightedLossBlock {
   }
 };
 
-template <class Loss, bool all_gradients, class T>
+template <class Loss, Outputs outputs, class T>
 struct DoublyRobustBlock {
   static DEBIAS_HD void run(const DoublyRobustArgs<T>* args, int64_t begin, int64_t end, BlockSums* sums) {
-    alignas(64) T scratch[all_gradients ? 5 : 1][kBlock];
+    constexpr bool all = outputs == Outputs::all, with_source = outputs != Outputs::scores;
+    alignas(64) T scratch[all ? 5 : (with_source ? 2 : 1)][kBlock];
     const T* __restrict scores = args->scores + begin;
     const T* __restrict targets = args->targets + begin;
     const T* __restrict pseudo_targets = args->pseudo_targets + begin;
     const T* __restrict propensities = args->propensities + begin;
     const auto* __restrict observed = reinterpret_cast<const unsigned char*>(args->observed) + begin;
     T* __restrict grad_scores = rows_or_scratch(args->grad_scores, begin, scratch[0]);
-    T* __restrict values = all_gradients ? rows_or_scratch(args->values, begin, scratch[1]) : nullptr;
-    T* __restrict grad_targets = all_gradients ? rows_or_scratch(args->grad_targets, begin, scratch[2]) : nullptr;
-    T* __restrict grad_pseudo = all_gradients ? rows_or_scratch(args->grad_pseudo_targets, begin, scratch[3]) : nullptr;
     T* __restrict grad_propensities =
-        all_gradients ? rows_or_scratch(args->grad_propensities, begin, scratch[4]) : nullptr;
+        with_source ? rows_or_scratch(args->grad_propensities, begin, scratch[1]) : nullptr;
+    T* __restrict values = all ? rows_or_scratch(args->values, begin, scratch[2]) : nullptr;
+    T* __restrict grad_targets = all ? rows_or_scratch(args->grad_targets, begin, scratch[3]) : nullptr;
+    T* __restrict grad_pseudo = all ? rows_or_scratch(args->grad_pseudo_targets, begin, scratch[4]) : nullptr;
     const T coefficient = static_cast<T>(args->coefficient);
     const int64_t n = end - begin;
     double loss = 0;
@@ -83,11 +88,11 @@ struct DoublyRobustBlock {
           doubly_robust<Loss>(scores[k], targets[k], pseudo_targets[k], propensities[k],
                               static_cast<T>(static_cast<int>(observed[k])));
       grad_scores[k] = coefficient * row.score;
-      if constexpr (all_gradients) {
+      if constexpr (with_source) grad_propensities[k] = coefficient * row.propensity;
+      if constexpr (all) {
         values[k] = row.value;
         grad_targets[k] = coefficient * row.target;
         grad_pseudo[k] = coefficient * row.pseudo_target;
-        grad_propensities[k] = coefficient * row.propensity;
       }
       loss += static_cast<double>(row.value);
       invalid |= !row.valid;
@@ -114,9 +119,9 @@ RowSums run_blocks(const Args& args) {
 
 template <class Loss, class WeightOf, class T>
 RowSums weighted_loss_of(const WeightedLossArgs<T>& args) {
-  if (args.values || args.grad_targets || args.grad_source)
-    return run_blocks<WeightedLossBlock<Loss, WeightOf, true, T>>(args);
-  return run_blocks<WeightedLossBlock<Loss, WeightOf, false, T>>(args);
+  if (args.values || args.grad_targets) return run_blocks<WeightedLossBlock<Loss, WeightOf, Outputs::all, T>>(args);
+  if (args.grad_source) return run_blocks<WeightedLossBlock<Loss, WeightOf, Outputs::scores_and_source, T>>(args);
+  return run_blocks<WeightedLossBlock<Loss, WeightOf, Outputs::scores, T>>(args);
 }
 
 template <class Loss, class T>
@@ -132,9 +137,10 @@ RowSums weighted_loss_of(WeightKind weight, const WeightedLossArgs<T>& args) {
 
 template <class Loss, class T>
 RowSums doubly_robust_of(const DoublyRobustArgs<T>& args) {
-  if (args.values || args.grad_targets || args.grad_pseudo_targets || args.grad_propensities)
-    return run_blocks<DoublyRobustBlock<Loss, true, T>>(args);
-  return run_blocks<DoublyRobustBlock<Loss, false, T>>(args);
+  if (args.values || args.grad_targets || args.grad_pseudo_targets)
+    return run_blocks<DoublyRobustBlock<Loss, Outputs::all, T>>(args);
+  if (args.grad_propensities) return run_blocks<DoublyRobustBlock<Loss, Outputs::scores_and_source, T>>(args);
+  return run_blocks<DoublyRobustBlock<Loss, Outputs::scores, T>>(args);
 }
 
 }  // namespace

@@ -55,10 +55,9 @@ def compare(
     source = DataSource(
         data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
     )  # fmt: skip
-    loaded = source.load()
-    chosen = loaded.split(split or source.default_split(loaded), seed=split_seed)
+    chosen = source.split(split, split_seed)
     names = parse_list(methods, "--methods")
-    folder = out or Path("runs") / f"{loaded.name}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = out or Path("runs") / f"{chosen.dataset.name}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
     try:
         comparison = compare_methods(
             chosen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 
 import numpy as np
 import typer
@@ -37,7 +37,7 @@ def list_() -> None:
     console.print(methods)
     sets = _table("Data sets (--data)", ["name", "what it is"])
     for name, loader in datasets.DATASETS.items():
-        sets.add_row(name, (inspect.getdoc(loader) or "").partition("\n")[0])
+        sets.add_row(name, (sys.modules[loader.__module__].__doc__ or "").partition("\n")[0])
     sets.add_row("FILE.csv", "your own ratings; add --uniform FILE.csv for ratings of random items")
     console.print(sets)
     splits = _table("Splits (--split)", ["name", "what is what"])
@@ -64,8 +64,8 @@ def data(
     source = DataSource(
         data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
     )  # fmt: skip
-    loaded = source.load()
-    chosen = loaded.split(split or source.default_split(loaded), seed=split_seed)
+    chosen = source.split(split, split_seed)
+    loaded = chosen.dataset
     console = Console()
     console.print(_description(loaded))
     for note in loaded.notes:

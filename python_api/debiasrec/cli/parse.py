@@ -7,6 +7,8 @@ from typing import Any
 
 from ..errors import DebiasRecError
 
+WORDS = {"true": True, "false": False, "none": None}
+
 
 def parse_list(text: str, flag: str) -> list[str]:
     """Comma-separated words.
@@ -44,11 +46,20 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
             raise DebiasRecError(f"--set expects OPTION=VALUE, got {setting!r}")
-        try:
-            parsed[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
-            parsed[key.strip()] = text
+        parsed[key.strip()] = _value(text.strip())
     return parsed
+
+
+def _value(text: str) -> Any:
+    """``true`` and ``False``, ``none``, ``3``, ``.01``, ``1e-3`` as what they mean; anything else is a string."""
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    for read in (json.loads, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
 
 
 def settings_by_method(settings: list[str] | None, methods: list[str]) -> dict[str, dict[str, Any]]:

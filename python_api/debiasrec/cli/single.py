@@ -16,6 +16,7 @@ from ..data import Split
 from ..errors import DebiasRecError
 from ..evaluation import evaluate as evaluate_models
 from ..evaluation import validation_auc
+from ..methods.options import check_device, check_options
 from ..report.atomic import write_atomically
 from ..report.files import split_record
 from ..report.progress import FitProgress
@@ -59,10 +60,13 @@ def fit(
     source = DataSource(
         data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
     )  # fmt: skip
-    loaded = source.load()
-    chosen = loaded.split(split or source.default_split(loaded), seed=split_seed)
-    start = {} if no_preset else zoo.preset(method, loaded.name)
+    chosen = source.split(split, split_seed)
+    data_name = chosen.dataset.name
+    start = {} if no_preset else zoo.preset(method, data_name)
     model = zoo.make(method, **{**start, **parse_settings(settings), "seed": seed})
+    check_options(model)
+    check_device(device)
+    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made fails before the fit
     try:
         with FitProgress(1) as bar:
             bar.start(method, seed)
@@ -78,7 +82,7 @@ def fit(
     record = {"source": source.to_json(), "environment": environment(device), **split_record(chosen)}
     write_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
     epochs = f"best epoch {model.best_epoch_} of {len(model.history_)}, stopped by {model.stopped_by_}"
-    print(f"{method} on {loaded.name}, split {chosen.name}: {epochs}. Saved in {out}")
+    print(f"{method} on {data_name}, split {chosen.name}: {epochs}. Saved in {out}")
     print(f"Next: debiasrec evaluate {out}")
 
 
@@ -107,8 +111,7 @@ def evaluate(
         source = DataSource(
             data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
         )  # fmt: skip
-        loaded = source.load()
-        chosen = loaded.split(split or source.default_split(loaded), seed=split_seed)
+        chosen = source.split(split, split_seed)
         _warn_of_other_splits(models, chosen)
     names = [folder.name for folder in models]
     short = len(set(names)) == len(names)

@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from .. import data as datasets
-from ..data import Dataset
+from ..data import Dataset, Split
 from ..errors import DebiasRecError
 from .parse import parse_numbers
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-FILE_OPTIONS = {"uniform": "--uniform", "scale": "--scale", "threshold": "--threshold"}
+# Options that belong to one kind of source alone, with what they are when left out.
+FILE_OPTIONS: dict[str, str | None] = {"uniform": None, "scale": None, "threshold": None}
+FILE_OPTIONS |= {f"{column}_column": column for column in ("user", "item", "rating")}
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,21 @@ class DataSource:
         Raises:
             DebiasRecError: options that don't belong together, missing files, or data that don't hold together.
         """
+        if self.root is not None and (self.is_file or self.data == "simulated"):
+            raise DebiasRecError(f"--root: only with a set that is read from a folder, not with --data {self.data}")
         if self.is_file:
             return self._load_files()
-        if misplaced := [flag for name, flag in FILE_OPTIONS.items() if getattr(self, name) is not None]:
-            raise DebiasRecError(f"{', '.join(misplaced)}: only with --data FILE.csv, not with the set {self.data!r}")
+        if misplaced := [name for name, left_out in FILE_OPTIONS.items() if getattr(self, name) != left_out]:
+            flags = ", ".join("--" + name.replace("_", "-") for name in misplaced)
+            raise DebiasRecError(f"{flags}: only with --data FILE.csv, not with the set {self.data!r}")
         options = {"drop_overlap": True} if self.drop_overlap else {}
         return datasets.load(self.data, root=self.root, **options)
 
-    def default_split(self, data: Dataset) -> str:
-        """``autodebias`` for named sets with uniform ratings, else ``interd``."""
-        return "interd" if self.is_file or data.uniform is None else "autodebias"
+    def split(self, name: str | None, seed: int) -> Split:
+        """Load and cut; without a name by ``autodebias`` for named sets with uniform ratings, else by ``interd``."""
+        loaded = self.load()
+        usual = "interd" if self.is_file or loaded.uniform is None else "autodebias"
+        return loaded.split(name or usual, seed=seed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths absolute, so that they hold from any folder."""

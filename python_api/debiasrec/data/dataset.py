@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import DebiasRecError
 from .interactions import Interactions, read_only
-from .validation import check_interactions, check_matrix
+from .validation import check_interactions, check_matrix, check_scale, check_threshold, plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Truth:
             object.__setattr__(self, field.name, read_only(getattr(self, field.name), np.float64))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Self-selected (biased) ratings of a set of users, and ratings of uniformly random items where there are any.
 
@@ -77,11 +77,7 @@ class Dataset:
         for side, ids, n in (("user", self.user_ids, self.n_users), ("item", self.item_ids, self.n_items)):
             if len(ids) != n or not ids.is_unique:
                 raise DebiasRecError(f"{side}_ids must hold {n} distinct ids (n_{side}s), got {len(ids)}")
-        low, high = self.rating_scale
-        if not -np.inf < low < high < np.inf:
-            raise DebiasRecError(f"rating_scale must be (lowest, highest) with lowest < highest, got ({low}, {high})")
-        if not low < self.threshold <= high:
-            raise DebiasRecError(f"threshold must lie in ({low:g}, {high:g}], got {self.threshold:g}")
+        check_threshold(self.threshold, check_scale(self.rating_scale))
         for label in ("biased", "uniform"):
             part = getattr(self, label)
             if part is not None:
@@ -95,6 +91,13 @@ class Dataset:
             matrix = read_only(getattr(self, name), dtype)
             check_matrix(matrix, name, n_rows, n_columns)
             object.__setattr__(self, name, matrix)
+
+    def __repr__(self) -> str:
+        uniform = "no uniform ones" if self.uniform is None else f"{len(self.uniform):,} uniform ones"
+        return (
+            f"Dataset({self.name!r}: {plural(self.n_users, 'user')}, {plural(self.n_items, 'item')}, "
+            f"{plural(len(self.biased), 'biased rating')}, {uniform})"
+        )
 
     def positives(self, ratings: np.ndarray) -> np.ndarray:
         """Bool [n]: which of the ratings (in stars) are positive."""
@@ -130,7 +133,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """A data set cut into parts by a named protocol; a part that the protocol does not have is None."""
 
@@ -143,6 +146,10 @@ class Split:
     uniform_train: Interactions | None = None
     uniform_validation: Interactions | None = None
     uniform_test: Interactions | None = None
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {len(part):,}" for name, part in self.parts())
+        return f"Split({self.name!r}, seed {self.seed}, of {self.dataset.name!r}: {parts})"
 
     def parts(self) -> Iterator[tuple[str, Interactions]]:
         """The names and rows of the parts that exist, biased ones first."""
@@ -164,6 +171,12 @@ class Split:
             for name, part in self.parts()
         ]
         return pd.DataFrame(rows, columns=["part", "rows", "users", "items", "positives"])
+
+
+def check_split(split: object) -> None:
+    """Raise unless this is a split: handing over the whole data set is an easy mistake."""
+    if not isinstance(split, Split):
+        raise DebiasRecError(f"expected a Split, as data.split('interd') returns it, got {type(split).__name__}")
 
 
 def _plain(ids: pd.Index) -> list:

@@ -7,8 +7,9 @@ import pandas as pd
 
 from ..errors import DebiasRecError
 from .dataset import Dataset, Interactions
-from .validation import check_classes, plural, settle_overlap, some
+from .validation import check_classes, check_scale, plural, settle_overlap, some
 
+ID_KINDS = ("string", "integer", "floating", "boolean")
 USUAL_THRESHOLDS = {(1.0, 5.0): 4.0, (0.0, 1.0): 1.0}
 
 
@@ -44,16 +45,20 @@ def from_frame(
         The data set; inside ids follow the sorted outside ids of both frames together.
 
     Raises:
-        DebiasRecError: missing columns, missing values, ratings that are no numbers or outside the scale, a pair rated
-            twice in one frame, an empty frame, or a part that holds one class alone.
+        DebiasRecError: missing or repeated columns, missing values, ids that are neither strings nor numbers, ratings
+            that are no numbers or outside the scale, a pair rated twice in one frame, an empty frame, or a part that
+            holds one class alone.
     """
     frames = {"biased": biased} if uniform is None else {"biased": biased, "uniform": uniform}
+    if len({user, item, rating}) < 3:
+        raise DebiasRecError(f"user, item and rating must name three columns, got {user!r}, {item!r}, {rating!r}")
     for label, frame in frames.items():
         _check_frame(frame, label, [user, item, rating])
     notes = []
     if rating_scale is None:
         rating_scale = _infer_scale(pd.concat([frame[rating] for frame in frames.values()]).to_numpy(np.float64))
         notes.append(f"rating scale {rating_scale[0]:g}..{rating_scale[1]:g}, inferred from the ratings")
+    rating_scale = check_scale(rating_scale)
     if threshold is None:
         threshold = _usual_threshold(rating_scale)
         notes.append(f"positive means rating >= {threshold:g}, the default on this scale")
@@ -138,27 +143,34 @@ def assemble(
 
 
 def _check_frame(frame: pd.DataFrame, label: str, columns: list[str]) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise DebiasRecError(f"{label}: expected a pandas DataFrame, got {type(frame).__name__}")
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DebiasRecError(
             f"{label}: no column {', '.join(map(repr, missing))}; the frame has {some_columns(frame)} "
-            "(name yours with user=, item=, rating=)"
+            "(name yours with user=, item=, rating=; --user-column and its like on the command line)"
         )
+    repeated = [column for column in columns if list(frame.columns).count(column) > 1]
+    if repeated:
+        raise DebiasRecError(f"{label}: more than one column is called {', '.join(map(repr, repeated))}")
     if frame.empty:
         raise DebiasRecError(f"{label}: the frame has no rows")
     for column in columns:
         empty = frame.index[frame[column].isna()]
         if len(empty):
-            raise DebiasRecError(f"{label}: column '{column}' is empty in {plural(len(empty), 'row')}: {some(empty)}")
+            rows = f"{plural(len(empty), 'row')}, index {some(empty)}"
+            raise DebiasRecError(f"{label}: column '{column}' is empty in {rows}")
     values = frame[columns[2]]
     if not pd.api.types.is_numeric_dtype(values):
         wrong = values[pd.to_numeric(values, errors="coerce").isna()]
-        found = f"{plural(len(wrong), 'value')} not: {some(map(repr, wrong))}" if len(wrong) else "they are text"
-        raise DebiasRecError(f"{label}: column '{columns[2]}' must hold numbers (dtype {values.dtype}), {found}")
+        found = f"{plural(len(wrong), 'value')} not: {some(map(repr, wrong))}"
+        found = found if len(wrong) else "convert it with .astype(float)"
+        raise DebiasRecError(f"{label}: column '{columns[2]}' must hold numbers (dtype {values.dtype}); {found}")
     endless = frame.index[np.isinf(values.to_numpy(np.float64))]
     if len(endless):
         raise DebiasRecError(
-            f"{label}: column '{columns[2]}' is infinite in {plural(len(endless), 'row')}: {some(endless)}"
+            f"{label}: column '{columns[2]}' is infinite in {plural(len(endless), 'row')}, index {some(endless)}"
         )
 
 
@@ -177,7 +189,7 @@ def _infer_scale(ratings: np.ndarray) -> tuple[float, float]:
 
 
 def _usual_threshold(rating_scale: tuple[float, float]) -> float:
-    low, high = map(float, rating_scale)
+    low, high = rating_scale
     if (low, high) not in USUAL_THRESHOLDS:
         raise DebiasRecError(
             f"threshold must be given for ratings on {low:g}..{high:g}: from which rating on is an item liked? "
@@ -188,11 +200,8 @@ def _usual_threshold(rating_scale: tuple[float, float]) -> float:
 
 def _outside_ids(columns: list[pd.Series], name: str) -> pd.Index:
     plain = [column.astype(column.cat.categories.dtype) if hasattr(column, "cat") else column for column in columns]
-    ids = pd.Index(pd.concat(plain, ignore_index=True).unique(), name=name)
-    try:
-        return ids.sort_values()
-    except TypeError:
-        raise DebiasRecError(
-            f"column '{name}' mixes kinds of ids ({', '.join(sorted({type(value).__name__ for value in ids}))}); "
-            "use strings alone or integers alone"
-        ) from None
+    together = pd.concat(plain, ignore_index=True)
+    if pd.api.types.infer_dtype(together) not in ID_KINDS:
+        found = ", ".join(sorted({type(value).__name__ for value in together}))
+        raise DebiasRecError(f"column '{name}' must hold ids that are strings alone or numbers alone, got {found}")
+    return pd.Index(together.unique(), name=name).sort_values()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DebiasRecError
+from .validation import as_indices, plural
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     """Rated pairs, one row each, with inside ids.
 
@@ -36,6 +37,9 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.users)
 
+    def __repr__(self) -> str:
+        return f"Interactions({plural(len(self), 'row')})"
+
     def take(self, index: np.ndarray | slice) -> Interactions:
         """The rows at ``index`` (positions, a boolean mask or a slice), in that order."""
         return Interactions(self.users[index], self.items[index], self.ratings[index])
@@ -57,8 +61,8 @@ class Interactions:
 def read_only(values: np.ndarray, dtype: type) -> np.ndarray:
     """The values as a contiguous array of that type that can't be written, copied where the caller's own could be."""
     values = np.asarray(values)
-    if dtype is np.int64 and values.dtype.kind not in "iu" and values.size:
-        raise DebiasRecError(f"users and items must be integers, got dtype {values.dtype}")
+    if dtype is np.int64:
+        as_indices(values, "users and items")
     array: np.ndarray = np.ascontiguousarray(values, dtype=dtype)
     array = array.copy() if array is values and values.flags.writeable else array.view()
     array.flags.writeable = False

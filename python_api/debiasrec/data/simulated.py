@@ -1,4 +1,4 @@
-"""A data set with known relevance and known exposure, made from a seed."""
+"""Simulated ratings with known relevance and known exposure, made from a seed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from scipy.special import ndtr
 
 from ..errors import DebiasRecError
 from .dataset import Dataset, Interactions, Truth
+from .validation import is_whole
 
 STARS = np.arange(1.0, 6.0)
 CUTS = np.array([-1.0, -0.3, 0.5, 1.2])
@@ -132,12 +133,13 @@ def _check_options(
     for name, value, low in (
         ("n_users", n_users, 2),
         ("n_items", n_items, 2),
+        ("uniform_per_user", uniform_per_user, 1),
         ("latent_factors", latent_factors, 1),
         ("seed", seed, 0),
     ):
-        if value < low:
-            raise DebiasRecError(f"{name} must be >= {low}, got {value}")
+        if not is_whole(value) or value < low:
+            raise DebiasRecError(f"{name} must be a whole number >= {low}, got {value!r}")
     if not 0 < density <= 0.3:
         raise DebiasRecError(f"density must lie in (0, 0.3], got {density:g}")
-    if not 1 <= uniform_per_user <= n_items:
+    if uniform_per_user > n_items:
         raise DebiasRecError(f"uniform_per_user must lie in 1..n_items = 1..{n_items}, got {uniform_per_user}")

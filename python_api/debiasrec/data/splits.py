@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import DebiasRecError
 from ..naming import unknown_name
 from .dataset import Dataset, Interactions, Split
+from .validation import is_whole
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def make_split(dataset: Dataset, name: str, seed: int = 0) -> Split:
     """
     if name not in SPLITS:
         raise DebiasRecError(unknown_name("split", name, SPLITS))
-    if seed < 0:
-        raise DebiasRecError(f"split seed must be >= 0, got {seed}")
+    if not is_whole(seed) or seed < 0:
+        raise DebiasRecError(f"split seed must be a whole number >= 0, got {seed!r}")
     protocol = SPLITS[name]
     if dataset.uniform is None and protocol.needs_uniform:
         raise DebiasRecError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,39 @@ def some(values: Iterable[Any]) -> str:
     values = list(values)
     tail = ", ..." if len(values) > SHOWN else ""
     return ", ".join(str(value) for value in values[:SHOWN]) + tail
+
+
+def is_whole(value: Any) -> bool:
+    """Whether the value is an integer (a bool is none)."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def as_indices(values: Any, name: str) -> np.ndarray:
+    """Inside indices as int64.
+
+    Raises:
+        DebiasRecError: they are not integers.
+    """
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise DebiasRecError(f"{name} must be integers (inside indices), got dtype {array.dtype}")
+    return array.astype(np.int64, copy=False)
+
+
+def check_scale(rating_scale: Any) -> tuple[float, float]:
+    """The rating scale as two finite numbers, the lower one first, or an error."""
+    if len(np.shape(rating_scale)) == 1 and len(rating_scale) == 2 and all(isinstance(v, Real) for v in rating_scale):
+        low, high = map(float, rating_scale)
+        if -np.inf < low < high < np.inf:
+            return low, high
+    raise DebiasRecError(f"rating_scale must be (lowest, highest) with lowest < highest, got {rating_scale!r}")
+
+
+def check_threshold(threshold: Any, rating_scale: tuple[float, float]) -> None:
+    """Raise unless the threshold is a number above the lowest rating and not above the highest."""
+    low, high = rating_scale
+    if not isinstance(threshold, Real) or not low < float(threshold) <= high:
+        raise DebiasRecError(f"threshold must lie in ({low:g}, {high:g}], got {threshold!r}")
 
 
 def show_rows(part: Interactions, rows: np.ndarray, user_ids: pd.Index, item_ids: pd.Index) -> str:
@@ -129,7 +163,7 @@ def settle_overlap(
     if drop_overlap:
         return uniform.take(~shared), f"{note}; dropped from the uniform part"
     warnings.warn(
-        f"{note}: the debiased test then holds pairs seen in training; drop_overlap=True removes them",
+        f"{note}: the debiased test then holds pairs seen in training; drop_overlap=True (--drop-overlap) removes them",
         DebiasRecWarning,
         stacklevel=4,
     )

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
 from .. import methods as zoo
 from ..data import Split
+from ..data.dataset import check_split
+from ..data.validation import is_whole
 from ..errors import DebiasRecError
-from ..methods.options import check_options
+from ..methods.options import check_device, check_options
 from ..report.progress import FitProgress
+from ..training.validation import validation_rows
 from .comparison import FIT_COLUMNS, RESULT_COLUMNS, Comparison
 from .evaluate import check_ks, evaluate, score_rows
 from .metrics import global_auc
@@ -66,11 +68,15 @@ def compare(
             the split lacks. Everything is checked before the first fit.
         ComparisonInterrupted: Ctrl-C; it holds what is done.
     """
+    check_split(split)
     lengths = check_ks(ks)
+    check_device(device)
     templates = _templates(split, methods, preset, options or {})
     seed_list = _seed_list(seeds)
     configs = {name: _config(method) for name, method in templates.items()}
     comparison = Comparison(split, seed_list, configs, {name: m.name for name, m in templates.items()}, device=device)
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)  # what cannot be written fails before the first fit
     try:
         with FitProgress(len(seed_list) * len(templates), enabled=progress) as bar:
             for seed, name in itertools.product(seed_list, templates):
@@ -87,7 +93,7 @@ def compare(
 
 
 def validation_auc(model: zoo.Method, split: Split) -> float:
-    """Global AUC on the uniform validation rows, on the biased ones where there are none; NaN without either.
+    """Global AUC on the rows that early stopping watches for "auc"; NaN when the split has no such rows.
 
     Args:
         model: a fitted method.
@@ -96,11 +102,11 @@ def validation_auc(model: zoo.Method, split: Split) -> float:
     Returns:
         The AUC in [0, 1] or NaN.
     """
-    for rows in (split.uniform_validation, split.biased_validation):
-        if rows is not None and len(rows):
-            part = make_part("validation", rows, split.dataset.positives(rows.ratings))
-            return global_auc(score_rows(model.name, model, rows), part)
-    return float("nan")
+    rows = validation_rows(split, "auc")
+    if rows is None:
+        return float("nan")
+    part = make_part("validation", rows, split.dataset.positives(rows.ratings))
+    return global_auc(score_rows(model.name, model, rows), part)
 
 
 def _record(comparison: Comparison, name: str, seed: int, model: zoo.Method, ks: tuple[int, ...]) -> None:
@@ -134,6 +140,8 @@ def _templates(
     if isinstance(methods, str):
         methods = [methods]
     names = list(methods)
+    if not all(isinstance(name, str) for name in names):
+        raise DebiasRecError(f"methods: expected names, or methods by name ({{'mine': MF(lr=0.1)}}), got {names}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if not names or repeated:
         raise DebiasRecError(f"methods: expected distinct names, at least one, got {names}")
@@ -160,10 +168,10 @@ def _templates(
 
 
 def _seed_list(seeds: int | Iterable[int]) -> list[int]:
-    listed = list(range(seeds)) if isinstance(seeds, (int, np.integer)) else [int(seed) for seed in seeds]
-    if not listed or len(set(listed)) != len(listed):
-        raise DebiasRecError(f"seeds: expected at least one, each once, got {seeds}")
-    return listed
+    listed = list(seeds) if isinstance(seeds, Iterable) else list(range(seeds)) if is_whole(seeds) else []
+    if not listed or len(set(listed)) != len(listed) or not all(is_whole(seed) and seed >= 0 for seed in listed):
+        raise DebiasRecError(f"seeds: expected at least one whole number >= 0, each once, got {seeds!r}")
+    return [int(seed) for seed in listed]
 
 
 def _config(method: zoo.Method) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..data import Interactions, Split
+from ..data.dataset import check_split
+from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from .estimates import estimate_names, estimates
 from .metrics import errors, global_auc, harmonic_mean, metric_names, user_metrics
@@ -41,14 +43,15 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
         test and how many lack a class; ``.attrs["ranking_users"]``: ``"defined"`` or ``"both"``.
 
     Raises:
-        DebiasRecError: no models, a k below 1, no test rows, or scores of a wrong shape or not finite.
+        DebiasRecError: not a split, no models, a k below 1, no test rows, or scores of a wrong shape or not finite.
 
     Source:
         InterD section 4.1 (UAUC, NDCG@k, F1 over two tests); Bal section 5.1 (global AUC).
     """
+    check_split(split)
     lengths = check_ks(ks)
-    if not models:
-        raise DebiasRecError("models: expected at least one fitted method, got none")
+    if not isinstance(models, Mapping) or not models:
+        raise DebiasRecError(f"models: expected fitted methods by name, at least one, got {models!r}")
     parts = test_parts(split)
     truth = TruthTest.of(split.dataset)
     rows = {name: _evaluate_one(name, model, split, parts, truth, lengths) for name, model in models.items()}
@@ -64,12 +67,12 @@ def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
     """The list lengths, ascending and distinct.
 
     Raises:
-        DebiasRecError: none given, or one below 1.
+        DebiasRecError: none given, or one that is no whole number of at least 1.
     """
-    lengths = tuple(sorted({int(k) for k in ks}))
-    if not lengths or lengths[0] < 1:
-        raise DebiasRecError(f"ks: expected list lengths of at least 1, got {tuple(ks)}")
-    return lengths
+    lengths = tuple(ks) if isinstance(ks, Iterable) else ()
+    if not lengths or not all(is_whole(k) and k >= 1 for k in lengths):
+        raise DebiasRecError(f"ks: expected list lengths, whole numbers of at least 1, got {ks!r}")
+    return tuple(sorted({int(k) for k in lengths}))
 
 
 def score_rows(name: str, model: Method, rows: Interactions) -> np.ndarray:

@@ -46,7 +46,7 @@ def make_part(name: str, rows: Interactions, positives: np.ndarray) -> TestPart:
     Returns:
         The test.
     """
-    return TestPart(name, rows, torch.from_numpy(np.asarray(positives, dtype=np.uint8)), as_tensor(rows.users))
+    return TestPart(name, rows, torch.from_numpy(np.asarray(positives, dtype=np.uint8)), torch.tensor(rows.users))
 
 
 def test_parts(split: Split) -> list[TestPart]:
@@ -66,11 +66,6 @@ def test_parts(split: Split) -> list[TestPart]:
 
 
 test_parts.__test__ = False  # type: ignore[attr-defined]
-
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor of a possibly read-only array, without a copy where torch allows it."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def users_dropped(parts: list[TestPart]) -> dict[str, dict[str, int]]:

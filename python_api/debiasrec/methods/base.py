@@ -14,15 +14,18 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from debiasrec.data.dataset import check_split
+from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence, serving
 from debiasrec.methods.hyperparameters import Hyperparameters
-from debiasrec.methods.options import check_options
-from debiasrec.models import TABLE_NAMES, MatrixFactorization
+from debiasrec.methods.options import check_device, check_options
+from debiasrec.methods.task import MethodTask
+from debiasrec.models import MatrixFactorization
 from debiasrec.training.learner import Learner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import Validator, make_validator
+from debiasrec.training.validation import make_validator
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -101,11 +104,14 @@ class Method(Hyperparameters):
             resume: continue from that checkpoint, to the same bits as an uninterrupted fit.
 
         Raises:
-            DebiasRecError: an option is out of range, or the split lacks what the method needs.
+            DebiasRecError: an option is out of range, the device cannot be used, or the split lacks what the method
+                needs.
             DivergenceError: the loss stopped being finite.
             CheckpointError: the checkpoint belongs to other options, other data or another split.
         """
+        check_split(split)
         check_options(self)
+        check_device(device)
         # Until this fit has finished, the method counts as not fitted.
         self.__dict__.pop("history_", None)
         if resume and checkpoint is None:
@@ -121,7 +127,7 @@ class Method(Hyperparameters):
             warmup_epochs=warmup,
             advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
         )
-        task = _Task(self, validator)
+        task = MethodTask(self, validator)
         folder = None if checkpoint is None else Path(checkpoint)
         identity = self._identity(split) if folder else None
         train(task, loader, run, progress=progress, checkpoint=folder, identity=identity, resume=resume)
@@ -190,13 +196,14 @@ class Method(Hyperparameters):
         """Scores of pairs, float32 [n].
 
         Args:
-            users, items: inside indices [n].
+            users, items: integer [n], inside indices.
 
         Raises:
+            ValueError: not integers, or vectors of unequal length.
             IndexError: an index is out of range.
         """
         check_is_fitted(self, "history_")
-        pair = [torch.tensor(np.asarray(column, dtype=np.int64)) for column in (users, items)]
+        pair = [torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items))]
         with torch.no_grad():
             return self.model_.score(*pair).numpy()
 
@@ -231,23 +238,3 @@ class Method(Hyperparameters):
         """Write the fitted model as one safetensors file with JSON in its header; returns the file."""
         check_is_fitted(self, "history_")
         return persistence.save(self, Path(directory))
-
-
-class _Task:
-    """A method as the training loop sees it."""
-
-    def __init__(self, method: Method, validator: Validator | None) -> None:
-        self.step, self.begin_epoch = method.step, method.begin_epoch
-        self._method = method
-        self._validator = validator
-
-    def validation(self) -> float | None:
-        return None if self._validator is None else self._validator(self._method.model_.score)
-
-    def tensors(self) -> dict[str, Tensor]:
-        learners = self._method.learners_.items()
-        return {f"{key}.{name}": tensor for key, learner in learners for name, tensor in learner.tensors().items()}
-
-    def best_tensors(self) -> dict[str, Tensor]:
-        names = {f"rating.{name}" for name in TABLE_NAMES}
-        return {name: tensor for name, tensor in self.tensors().items() if name in names}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from debiasrec.data.validation import is_whole
 from debiasrec.errors import DebiasRecError
 from debiasrec.models import MatrixFactorization
 
@@ -54,8 +55,8 @@ class Catalogue:
 
 def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: int) -> pd.DataFrame:
     """The k best unseen items of each user; see `Method.recommend`."""
-    if k < 1:
-        raise DebiasRecError(f"k must be at least 1, got {k}")
+    if not is_whole(k) or k < 1:
+        raise DebiasRecError(f"k must be a whole number, at least 1, got {k!r}")
     one = isinstance(users, str) or np.ndim(users) == 0
     outside = pd.Index([users] if one else users)
     inside = catalogue.user_ids.get_indexer(outside)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..data.validation import some
+from ..data.dataset import check_split
+from ..data.validation import as_indices, some
 from ..errors import DebiasRecError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class PropensityEstimator(ABC):
     n_clipped: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.clip_min <= 1:
+        if not isinstance(self.clip_min, Real) or not 0 < self.clip_min <= 1:
             raise DebiasRecError(f"clip_min must lie in (0, 1], got {self.clip_min!r}")
 
     def fit(self: Estimator, split: Split) -> Estimator:
@@ -45,8 +47,9 @@ class PropensityEstimator(ABC):
             The estimator itself.
 
         Raises:
-            DebiasRecError: the split lacks what the estimator needs.
+            DebiasRecError: not a split, or it lacks what the estimator needs.
         """
+        check_split(split)
         dataset, train = split.dataset, split.train
         self._fit(split)
         raw = self._estimate(train.users, train.items, train.ratings)
@@ -72,13 +75,11 @@ class PropensityEstimator(ABC):
             DebiasRecError: before fit, vectors of unequal length, ids out of range, or ratings needed and absent.
         """
         self._check_fitted()
-        users, items = np.asarray(users), np.asarray(items)
+        users, items = as_indices(users, "users"), as_indices(items, "items")
         if users.ndim != 1 or users.shape != items.shape or (ratings is not None and np.shape(ratings) != users.shape):
             shapes = [users.shape, items.shape] + ([] if ratings is None else [np.shape(ratings)])
             raise DebiasRecError(f"users, items and ratings must be vectors of one length, got shapes {shapes}")
         for name, index, n in (("users", users, self._n_users), ("items", items, self._n_items)):
-            if index.dtype.kind not in "iu":
-                raise DebiasRecError(f"{name} must be integers, got dtype {index.dtype}")
             wrong = index[(index < 0) | (index >= n)]
             if len(wrong):
                 raise DebiasRecError(f"{name} must lie in 0..{n - 1}, {len(wrong):,} do not: {some(wrong)}")

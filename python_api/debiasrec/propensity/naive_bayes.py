@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.validation import some
-from ..errors import DebiasRecError
+from ..errors import DebiasRecError, DebiasRecWarning
 from .base import PropensityEstimator
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ class NaiveBayesPropensity(PropensityEstimator):
         self._values = self._level_values(dataset)
         biased = self._counts(split.train.ratings)
         uniform = self._counts(split.uniform_train.ratings)
+        if len(self._values) > uniform.sum():
+            warnings.warn(
+                f"naive Bayes estimates P(r) of {len(self._values):,} rating values from {uniform.sum():,} uniform "
+                "ratings; levels='binary' (propensity_levels of a method) needs fewer",
+                DebiasRecWarning,
+                stacklevel=3,
+            )
         marginal = (uniform + self.smoothing) / (uniform.sum() + self.smoothing * len(self._values))
         joint = biased / (dataset.n_users * dataset.n_items)
         # Without smoothing, a value absent from the uniform ratings has P(r) = 0: an infinite estimate, clipped to 1.
@@ -61,6 +69,7 @@ class NaiveBayesPropensity(PropensityEstimator):
     def _level_values(self, dataset: Dataset) -> np.ndarray:
         if self.levels == "binary":
             return np.array([0.0, 1.0])
+        # The values that exist, not how often: nothing of the tests enters the estimate.
         parts = [dataset.biased] if dataset.uniform is None else [dataset.biased, dataset.uniform]
         return np.unique(np.concatenate([part.ratings for part in parts])).astype(np.float64)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import debias_ext
 
 if TYPE_CHECKING:
-    from debiasrec.data.dataset import Split
+    from debiasrec.data.dataset import Interactions, Split
 
 Score = Callable[[Tensor, Tensor], Tensor]
 CRITERIA = ("auc", "mse")
@@ -34,10 +34,6 @@ class Validator:
         self.criterion = criterion
         self.groups = torch.zeros_like(users)
 
-    @property
-    def higher_is_better(self) -> bool:
-        return self.criterion == "auc"
-
     @torch.no_grad()
     def __call__(self, score: Score) -> float:
         """The criterion of a scoring function; NaN when a score is not finite."""
@@ -53,17 +49,25 @@ class Validator:
 def make_validator(
     split: Split, encode: Callable[[np.ndarray], np.ndarray], criterion: str, device: str | torch.device
 ) -> Validator | None:
-    """A validator on the uniform validation part, else on the biased one; None when neither can be used.
+    """A validator on `validation_rows`; None when there are none."""
+    part = validation_rows(split, criterion)
+    if part is None:
+        return None
+    users, items = (torch.tensor(column, device=device) for column in (part.users, part.items))
+    targets = torch.tensor(encode(part.ratings), device=device)
+    labels = torch.from_numpy(split.dataset.positives(part.ratings))
+    return Validator(users, items, labels, targets, criterion)
+
+
+def validation_rows(split: Split, criterion: str) -> Interactions | None:
+    """The uniform validation part, else the biased one; None when neither can be used.
 
     A part can be used when it has rows and, for "auc", both classes.
     """
     for part in (split.uniform_validation, split.biased_validation):
         if part is None or not len(part):
             continue
-        labels = np.asarray(split.dataset.positives(part.ratings), dtype=bool)
-        if criterion == "auc" and labels.all() == labels.any():
-            continue
-        users, items = (torch.tensor(column, device=device) for column in (part.users, part.items))
-        targets = torch.tensor(encode(part.ratings), device=device)
-        return Validator(users, items, torch.from_numpy(labels), targets, criterion)
+        positive = split.dataset.positives(part.ratings)
+        if criterion != "auc" or (positive.any() and not positive.all()):
+            return part
     return None

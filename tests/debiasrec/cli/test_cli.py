@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import debiasrec
 from debiasrec.cli import app, main
+from debiasrec.cli.parse import parse_settings
 
 FAST = ["--set", "max_epochs=2", "--set", "factors=2"]
 COMMANDS = ["list", "data", "fit", "evaluate", "compare", "bench", "doctor"]
@@ -145,6 +146,10 @@ def test_compare_without_uniform_data_shows_the_estimates(own_files, tmp_path):
         (["compare", "--data", "simulate"], ["simulate", "simulated"]),
         (["compare", "--data", "missing.csv"], ["missing.csv", "no such file"]),
         (["compare", "--scale", "1,5"], ["--scale", "simulated"]),
+        (["compare", "--root", "data/coat"], ["--root", "simulated"]),
+        (["data", "--item-column", "sku"], ["--item-column", "simulated"]),
+        (["fit", "dr", "--out", "x", "--set", "joint=maybe"], ["joint", "true or false", "maybe"]),
+        (["fit", "mf", "--out", "x", "--device", "gpu"], ["device", "gpu"]),
         (["compare", "--split", "inter"], ["inter", "interd"]),
         (["fit", "mf", "--out", "x", "--set", "lr"], ["OPTION=VALUE", "lr"]),
         (["data", "--data", "coat", "--root", "nowhere"], ["nowhere"]),
@@ -162,6 +167,21 @@ def test_errors_are_one_readable_line_and_exit_code_2(args, words, capsys, tmp_p
     assert all(word in captured.err for word in words)
     assert "Traceback" not in captured.err
     assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_read_as_what_they_mean():
+    settings = ["a=.01", "b=1e-3", "c=3", "d=False", "e=none", "f=sgd", "g=true"]
+    expected = {"a": 0.01, "b": 0.001, "c": 3, "d": False, "e": None, "f": "sgd", "g": True}
+    assert parse_settings(settings) == expected
+    assert type(parse_settings(settings)["c"]) is int
+
+
+def test_the_warning_about_overlap_is_one_line_shown_once(own_files, tmp_path, capsys):
+    args = [*own_files[:-1], "--methods", "mf,ips", "--seeds", "1", *FAST, "--out", str(tmp_path / "out")]
+    assert main(["compare", *args]) == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+    assert len(warned) == 1
+    assert re.fullmatch(r"warning: \d+ of 900 uniform rows are also biased rows .*--drop-overlap.*", warned[0])
 
 
 def test_an_unexpected_error_is_one_line_that_points_to_debug(capsys, monkeypatch):

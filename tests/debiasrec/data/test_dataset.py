@@ -85,6 +85,13 @@ def test_a_rating_at_the_threshold_is_positive_even_where_float32_rounds_it_down
     assert data.positives(np.array([3.3, 3.2])).tolist() == [True, False]
 
 
+def test_repr_is_one_line_of_sizes():
+    data = load_simulated(n_users=20, n_items=10, uniform_per_user=5)
+    assert repr(data).startswith("Dataset('simulated': 20 users, 10 items, ")
+    assert "uniform_test 90" in repr(data.split("autodebias"))
+    assert repr(data.uniform) == "Interactions(100 rows)"
+
+
 def test_the_fingerprint_is_stable_and_follows_every_input():
     data = load_simulated(n_users=20, n_items=15, uniform_per_user=3)
     again = load_simulated(n_users=20, n_items=15, uniform_per_user=3)

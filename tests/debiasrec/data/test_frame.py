@@ -69,12 +69,17 @@ def test_an_unusual_scale_needs_a_threshold():
     [
         (BIASED.rename(columns={"rating": "stars"}), "biased: no column 'rating'.*'user', 'item', 'stars'"),
         (BIASED.head(0), "biased: the frame has no rows"),
-        (ratings([("a", None, 5), ("b", "x", 1)]), "column 'item' is empty in 1 row: 0"),
-        (ratings([("a", "x", np.nan)] * 5), r"column 'rating' is empty in 5 rows: 0, 1, 2, \.\.\."),
+        (ratings([("a", None, 5), ("b", "x", 1)]), "column 'item' is empty in 1 row, index 0"),
+        (ratings([("a", "x", np.nan)] * 5), r"column 'rating' is empty in 5 rows, index 0, 1, 2, \.\.\."),
         (ratings([("a", "x", "5"), ("b", "x", "good")]), "must hold numbers.*1 value not: 'good'"),
-        (ratings([("a", "x", np.inf), ("b", "x", 1)]), "infinite in 1 row: 0"),
+        (ratings([("a", "x", np.inf), ("b", "x", 1)]), "infinite in 1 row, index 0"),
         (ratings([("a", "x", 5), ("a", "x", 1)]), r"1 row repeat.*\(a, x, 1\)"),
-        (ratings([("a", "x", 5), (3, "x", 1)]), "mixes kinds of ids \\(int, str\\)"),
+        (ratings([("a", "x", 5), (3, "x", 1)]), "strings alone or numbers alone, got int, str"),
+        (ratings([(("a", 1), "x", 5), (("b", 1), "x", 1)]), "strings alone or numbers alone, got tuple"),
+        (BIASED.astype({"rating": "category"}), "dtype category.*astype"),
+        (BIASED.set_axis(["user", "item", "item"], axis=1), "no column 'rating'"),
+        (pd.concat([BIASED, BIASED[["item"]]], axis=1), "more than one column is called 'item'"),
+        (BIASED.to_dict("list"), "biased: expected a pandas DataFrame, got dict"),
         (ratings([("a", "x", 5), ("b", "x", 4)]), "no rating is negative.*rating >= 4"),
         (ratings([("a", "x", 1), ("b", "x", 2)]), "no rating is positive"),
     ],
@@ -82,6 +87,20 @@ def test_an_unusual_scale_needs_a_threshold():
 def test_a_bad_frame_is_refused_with_how_many_rows_and_some_of_them(frame, message):
     with pytest.raises(DebiasRecError, match=message):
         from_frame(frame)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"user": "item"}, "must name three columns"),
+        ({"rating_scale": (5, 1)}, r"rating_scale must be \(lowest, highest\)"),
+        ({"rating_scale": "1,5"}, "rating_scale must be"),
+        ({"threshold": "4"}, "threshold must lie in"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(DebiasRecError, match=message):
+        from_frame(BIASED, **options)
 
 
 def test_a_bad_uniform_frame_is_named():

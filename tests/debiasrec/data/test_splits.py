@@ -81,7 +81,7 @@ def test_counts_are_a_row_per_part(data):
 def test_unknown_names_negative_seeds_and_too_few_rows_are_refused(data):
     with pytest.raises(DebiasRecError, match="unknown split 'interb'; did you mean 'interd'"):
         data.split("interb")
-    with pytest.raises(DebiasRecError, match="seed must be >= 0"):
+    with pytest.raises(DebiasRecError, match="seed must be a whole number >= 0"):
         data.split("interd", -1)
     tiny = dataclasses.replace(data, uniform=data.uniform.take(slice(19)))
     with pytest.raises(DebiasRecError, match="leaves a part of 19 rows empty"):

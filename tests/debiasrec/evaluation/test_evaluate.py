@@ -187,8 +187,13 @@ def test_bad_scores_are_refused_by_name(make_split, fixed_scores, fails, message
 def test_bad_arguments_are_refused(make_split, fixed_scores):
     with pytest.raises(debiasrec.DebiasRecError, match=r"ks: .*at least 1"):
         debiasrec.evaluate({"model": fixed_scores()}, make_split(), ks=(0, 5))
-    with pytest.raises(debiasrec.DebiasRecError, match="models: "):
-        debiasrec.evaluate({}, make_split())
+    with pytest.raises(debiasrec.DebiasRecError, match=r"ks: .*whole"):
+        debiasrec.evaluate({"model": fixed_scores()}, make_split(), ks=5)
+    for models in ({}, [fixed_scores()]):
+        with pytest.raises(debiasrec.DebiasRecError, match="models: "):
+            debiasrec.evaluate(models, make_split())
+    with pytest.raises(debiasrec.DebiasRecError, match="expected a Split"):
+        debiasrec.evaluate({"model": fixed_scores()}, make_split().dataset)
     with pytest.raises(debiasrec.DebiasRecError, match="no test rows"):
         debiasrec.evaluate({"model": fixed_scores()}, make_split(biased_test=False, uniform=False))
 

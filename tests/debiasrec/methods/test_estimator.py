@@ -65,6 +65,7 @@ def test_unknown_names_and_options_name_the_nearest():
         ("ips", {"propensity": "oracle"}, "propensity must be one of auto, naive_bayes"),
         ("ips", {"clip_min": 0.0}, "clip_min must be a number above 0"),
         ("snips", {"normaliser": "none"}, "normaliser must be one of full, batch"),
+        ("dr", {"joint": "False"}, "joint must be true or false, got 'False'"),
         ("dr", {"imputation_lr": 0}, "imputation_lr must be a number above 0"),
     ],
 )
@@ -151,6 +152,30 @@ def named_split(request):
     return from_frame(frame).split("interd", 0)
 
 
+@pytest.mark.parametrize("wrong", [[0.5], ["0"], [True]])
+def test_predict_takes_integers_alone(split, wrong):
+    method = methods.MF(**QUICK).fit(split)
+    with pytest.raises(ValueError, match="users must be integers"):
+        method.predict(wrong, [0])
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", None])
+def test_a_device_that_cannot_train_is_refused(split, device):
+    with pytest.raises(ValueError, match="device must be cpu, cuda or cuda:N"):
+        methods.MF(**QUICK).fit(split, device=device)
+
+
+def test_cuda_that_does_not_work_here_is_refused_with_the_reason(split, monkeypatch):
+    monkeypatch.setattr("debiasrec.methods.options.cuda_status", lambda: (False, "no NVIDIA driver was found"))
+    with pytest.raises(ValueError, match="'cuda:0' cannot be used: no NVIDIA driver"):
+        methods.MF(**QUICK).fit(split, device="cuda:0")
+
+
+def test_a_whole_data_set_is_no_split(split):
+    with pytest.raises(ValueError, match=r"expected a Split, .*got Dataset"):
+        methods.MF(**QUICK).fit(split.dataset)
+
+
 def test_recommend_gives_the_best_unseen_items_by_outside_ids(named_split):
     data = named_split.dataset
     method = methods.MF(**QUICK).fit(named_split)
@@ -180,7 +205,7 @@ def test_recommend_refuses_unknown_users_by_name_and_accepts_one_or_none(named_s
     method = methods.MF(**QUICK).fit(named_split)
     with pytest.raises(ValueError, match=r"1 of 2 ids are not in the training data: 'nobody'"):
         method.recommend([named_split.dataset.user_ids[0], "nobody"])
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k must be a whole number, at least 1"):
         method.recommend(named_split.dataset.user_ids[:1], k=0)
     assert len(method.recommend(named_split.dataset.user_ids[0], k=3)) == 3
     assert len(method.recommend([], k=3)) == 0

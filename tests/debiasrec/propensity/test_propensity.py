@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -229,3 +230,18 @@ def test_unknown_names_and_options_name_the_nearest():
         make_propensity("popularity", powr=1)
     with pytest.raises(DebiasRecError, match="unknown option"):
         make_propensity("popularity", n_clipped=1)
+
+
+def test_naive_bayes_over_more_values_than_uniform_ratings_warns():
+    ratings = np.linspace(1, 5, 400, dtype=np.float32)
+    pairs = np.arange(400)
+    biased = Interactions(pairs // 20, pairs % 20, ratings)
+    uniform = Interactions(pairs[:40] // 20, pairs[:40] % 20, ratings[::10])
+    index = pd.RangeIndex(20)
+    data = Dataset("continuous", biased, uniform, 20, 20, index, index, (1.0, 5.0), 4.0)
+    split = Split(data, "own", 0, train=biased, uniform_train=uniform)
+    with pytest.warns(DebiasRecWarning, match="400 rating values from 40 uniform ratings"):
+        NaiveBayesPropensity().fit(split)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NaiveBayesPropensity(levels="binary").fit(split)

@@ -1,0 +1,33 @@
+"""A method as the training loop sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from debiasrec.models import TABLE_NAMES
+from debiasrec.training.validation import Validator
+
+if TYPE_CHECKING:
+    from debiasrec.methods.base import Method
+
+
+class MethodTask:
+    """The `Task` of a method: its steps, its validation, and the tensors that a checkpoint and early stopping keep."""
+
+    def __init__(self, method: Method, validator: Validator | None) -> None:
+        self.step, self.begin_epoch = method.step, method.begin_epoch
+        self._method = method
+        self._validator = validator
+
+    def validation(self) -> float | None:
+        return None if self._validator is None else self._validator(self._method.model_.score)
+
+    def tensors(self) -> dict[str, Tensor]:
+        learners = self._method.learners_.items()
+        return {f"{key}.{name}": tensor for key, learner in learners for name, tensor in learner.tensors().items()}
+
+    def best_tensors(self) -> dict[str, Tensor]:
+        names = {f"rating.{name}" for name in TABLE_NAMES}
+        return {name: tensor for name, tensor in self.tensors().items() if name in names}
