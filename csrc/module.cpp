@@ -56,9 +56,11 @@ STABLE_TORCH_LIBRARY(debias_ext, m) { (void)m; }  // one per process; the operat
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Build facts and run-time switches of debias_ext.";
   m.def("build_info", &build_info, "Version, compiler, flags and CUDA architectures of this build.");
-  m.def("cuda_runtime", &cuda_runtime, "Versions of the CUDA runtime and driver, devices; empty in a build without CUDA.");
+  m.def("cuda_runtime", &cuda_runtime,
+        "Versions of the CUDA runtime and driver, devices; empty in a build without CUDA.");
   m.def("simd_level", [] { return debias::simd_name(debias::simd_level()); });
   m.def("detected_simd_level", [] { return debias::simd_name(debias::detected_simd_level()); });
-  m.def("set_simd_level", [](const std::string& level) { debias::set_simd_level(parse_level(level)); },
-        py::arg("level"), "Lowers (or restores) the instruction set of the CPU kernels.");
+  m.def(
+      "set_simd_level", [](const std::string& level) { debias::set_simd_level(parse_level(level)); }, py::arg("level"),
+      "Lowers (or restores) the instruction set of the CPU kernels.");
 }

@@ -6,7 +6,6 @@ import importlib
 import os
 import pkgutil
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,6 @@ import debias_ext.ops
 from debias_ext import _library
 from debias_ext._autograd import RowLoss
 from debias_ext._cuda import cuda_status
-
-sys.path.insert(
-    0, str(Path(__file__).parent)
-)  # test modules import their helpers as `ops.cases`, `cuda_emulation.build`
 
 
 class Device(NamedTuple):

@@ -32,8 +32,7 @@ Segments by_counting(const Index* indices, int64_t n, int64_t table_rows) {
   }
   segments.offsets.push_back(n);
   segments.order.resize(static_cast<size_t>(n));
-  for (int64_t k = 0; k < n; ++k)
-    segments.order[static_cast<size_t>(next[static_cast<size_t>(indices[k])]++)] = k;
+  for (int64_t k = 0; k < n; ++k) segments.order[static_cast<size_t>(next[static_cast<size_t>(indices[k])]++)] = k;
   return segments;
 }
 

@@ -13,7 +13,8 @@ struct Segments {
   std::vector<int64_t> order;    // positions of the samples, grouped by row
 };
 
-// Stable. Counting sort when the table is small beside the batch, else a radix sort of row and position packed in 64 bits.
+// Stable. Counting sort when the table is small beside the batch, else a radix sort of row and position packed in 64
+// bits.
 template <class Index>
 Segments make_segments(const Index* indices, int64_t n, int64_t table_rows);
 

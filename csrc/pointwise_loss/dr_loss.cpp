@@ -14,18 +14,10 @@ struct Inputs {
 
 template <class T>
 DoublyRobustArgs<T> arguments(const Inputs& in, const Outputs& out, bool rows, double scale) {
-  return {pointer<T>(in.scores),
-          pointer<T>(in.targets),
-          pointer<T>(in.pseudo_targets),
-          pointer<T>(in.propensities),
-          pointer<bool>(in.observed),
-          rows ? output<T>(std::get<0>(out)) : nullptr,
-          output<T>(std::get<1>(out)),
-          output<T>(std::get<2>(out)),
-          output<T>(std::get<3>(out)),
-          output<T>(std::get<4>(out)),
-          in.scores.numel(),
-          scale};
+  return {pointer<T>(in.scores),       pointer<T>(in.targets),      pointer<T>(in.pseudo_targets),
+          pointer<T>(in.propensities), pointer<bool>(in.observed),  rows ? output<T>(std::get<0>(out)) : nullptr,
+          output<T>(std::get<1>(out)), output<T>(std::get<2>(out)), output<T>(std::get<3>(out)),
+          output<T>(std::get<4>(out)), in.scores.numel(),           scale};
 }
 
 Inputs checked(const Tensor& scores, const Tensor& targets, const Tensor& pseudo_targets, const Tensor& propensities,

@@ -9,8 +9,8 @@
 namespace debias {
 namespace {
 
-constexpr int64_t kBlock = 2048;          // rows of one partial sum
-constexpr int64_t kSerialBelow = 16384;   // rows that a second thread does not pay for
+constexpr int64_t kBlock = 2048;         // rows of one partial sum
+constexpr int64_t kSerialBelow = 16384;  // rows that a second thread does not pay for
 
 // Outputs nobody asked for go to a scratch row in the first-level cache: the loop stays free of branches.
 template <class T>
@@ -84,9 +84,8 @@ struct DoublyRobustBlock {
     int invalid = 0;
 #pragma omp simd reduction(+ : loss) reduction(| : invalid)
     for (int64_t k = 0; k < n; ++k) {
-      const DoublyRobust<T> row =
-          doubly_robust<Loss>(scores[k], targets[k], pseudo_targets[k], propensities[k],
-                              static_cast<T>(static_cast<int>(observed[k])));
+      const DoublyRobust<T> row = doubly_robust<Loss>(scores[k], targets[k], pseudo_targets[k], propensities[k],
+                                                      static_cast<T>(static_cast<int>(observed[k])));
       grad_scores[k] = coefficient * row.score;
       if constexpr (with_source) grad_propensities[k] = coefficient * row.propensity;
       if constexpr (all) {

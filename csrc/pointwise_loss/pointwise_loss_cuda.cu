@@ -74,7 +74,8 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
 }
 
 // One block: sums[c] = sum over the blocks of partial[3 b + c].
-__global__ void __launch_bounds__(kReduceThreads, 1) final_sums_kernel(const double* partial, int blocks, double* sums) {
+__global__ void __launch_bounds__(kReduceThreads, 1)
+    final_sums_kernel(const double* partial, int blocks, double* sums) {
   for (int c = 0; c < kSums; ++c) {
     double value = 0;
     for (int b = threadIdx.x; b < blocks; b += blockDim.x) value += partial[kSums * b + c];
@@ -162,9 +163,9 @@ RowSums read_sums(const double* sums, void* stream) {
   return {host[0], host[1], host[2] == 0.0};
 }
 
-#define DEBIAS_INSTANTIATE(Storage)                                                                              \
+#define DEBIAS_INSTANTIATE(Storage)                                                                                   \
   template void weighted_loss(LossKind, WeightKind, const WeightedLossArgs<Storage>&, const double*, double*, void*); \
-  template void doubly_robust_loss(LossKind, const DoublyRobustArgs<Storage>&, double*, void*);                  \
+  template void doubly_robust_loss(LossKind, const DoublyRobustArgs<Storage>&, double*, void*);                       \
   template void write_loss(const double*, double, bool, Storage*, void*);
 DEBIAS_INSTANTIATE(float)
 DEBIAS_INSTANTIATE(double)
