@@ -110,8 +110,13 @@ struct Side {
 
 template <class T, class Index>
 RowGradientArgs<T, Index> arguments(const Side& side, const Tensor& grad, const Tensor& rows, const Tensor& bias) {
-  return {pointer<T>(grad),           pointer<T>(side.other_factors), pointer<Index>(side.other),
-          side.other_factors.size(1), side.other_factors.size(0), output<T>(rows), output<T>(bias)};
+  return {pointer<T>(grad),
+          pointer<T>(side.other_factors),
+          pointer<Index>(side.other),
+          side.other_factors.size(1),
+          side.other_factors.size(0),
+          output<T>(rows),
+          output<T>(bias)};
 }
 
 using RowsAndBias = std::tuple<Tensor, Tensor>;
@@ -179,8 +184,8 @@ SparseRows sparse_gradient_cuda(const Side& side, const Tensor& grad, void* stre
   dispatch_storage(grad.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     cuda::compact_row_gradient(arguments<T, Index>(side, grad, std::get<1>(out), std::get<2>(out)),
-                               pointer<Index>(sorted), pointer<int64_t>(order), pointer<int64_t>(slots), batch, side.table_rows,
-                               output<int64_t>(std::get<0>(out)), stream);
+                               pointer<Index>(sorted), pointer<int64_t>(order), pointer<int64_t>(slots), batch,
+                               side.table_rows, output<int64_t>(std::get<0>(out)), stream);
   });
   return out;
 }
@@ -210,7 +215,11 @@ struct BackwardInputs {
  private:
   Side side(const Tensor& indices, const Tensor& other_factors, const Tensor& other, int64_t rows) const {
     const bool user = &indices == &tables.users;
-    return {indices, other_factors, other, rows, (needs & (user ? kUserFactors : kItemFactors)) != 0,
+    return {indices,
+            other_factors,
+            other,
+            rows,
+            (needs & (user ? kUserFactors : kItemFactors)) != 0,
             (needs & (user ? kUserBias : kItemBias)) != 0};
   }
 };
@@ -239,8 +248,7 @@ std::array<Segments, 2> sort_sides(const BackwardInputs& in) {
       segments[static_cast<size_t>(which)] = make_segments(pointer<Index>(side.indices), batch, side.table_rows);
     });
   };
-  on_device_of(
-      in.grad, [&] { parallel_blocks(2, 1, batch < kSortApart ? 2 : 0, sort_side); }, [](void*) {});
+  on_device_of(in.grad, [&] { parallel_blocks(2, 1, batch < kSortApart ? 2 : 0, sort_side); }, [](void*) {});
   return segments;
 }
 
@@ -265,8 +273,8 @@ Tensor offset_gradient(const BackwardInputs& in) {
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mf_score_backward(const Tensor& grad, const Tensor& user_factors,
-                                                                      const Tensor& item_factors, const Tensor& users,
-                                                                      const Tensor& items, int64_t needs) {
+                                                                     const Tensor& item_factors, const Tensor& users,
+                                                                     const Tensor& items, int64_t needs) {
   const BackwardInputs in = checked_backward(grad, user_factors, item_factors, users, items, needs);
   const auto segments = sort_sides(in);
   const auto [user_rows, user_bias] = dense_gradient(in.users(), in.grad, segments[0]);

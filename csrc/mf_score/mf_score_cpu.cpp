@@ -8,9 +8,9 @@
 namespace debias {
 namespace {
 
-constexpr int64_t kPairBlock = 512;           // pairs of one task
-constexpr int64_t kSerialBelowFloats = 20000; // gathered floats that a second thread does not pay for
-constexpr int64_t kPrefetch = 8;              // pairs ahead
+constexpr int64_t kPairBlock = 512;            // pairs of one task
+constexpr int64_t kSerialBelowFloats = 20000;  // gathered floats that a second thread does not pay for
+constexpr int64_t kPrefetch = 8;               // pairs ahead
 constexpr int64_t kSumBlock = 4096;
 
 template <class T>
@@ -105,9 +105,8 @@ namespace cpu {
 template <class T, class Index>
 void mf_score(const MFScoreArgs<T, Index>& args) {
   const int64_t serial_below = kSerialBelowFloats / std::max<int64_t>(1, args.factors);
-  parallel_blocks(args.batch, kPairBlock, serial_below, [&](int64_t, int64_t begin, int64_t end) {
-    simd_run<ScoreBlock<T, Index>>(&args, begin, end);
-  });
+  parallel_blocks(args.batch, kPairBlock, serial_below,
+                  [&](int64_t, int64_t begin, int64_t end) { simd_run<ScoreBlock<T, Index>>(&args, begin, end); });
 }
 
 template <class T, class Index>

@@ -1,6 +1,6 @@
+#include "common/math.h"
 #include "common/read_back.cuh"
 #include "common/reduce.cuh"
-#include "common/math.h"
 #include "mf_score/mf_score_kernels.h"
 
 namespace debias {
@@ -11,7 +11,8 @@ constexpr int kThreads = 256;  // kThreads / kLanes pairs a block
 
 __device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
 
-// One group of lanes a pair: consecutive lanes read consecutive factors. An index out of range scores NaN and reads nothing.
+// One group of lanes a pair: consecutive lanes read consecutive factors. An index out of range scores NaN and reads
+// nothing.
 template <class Storage, class Index>
 __global__ void __launch_bounds__(kThreads, 1) mf_score_kernel(MFScoreArgs<Storage, Index> args) {
   using T = accumulator_t<Storage>;
@@ -88,7 +89,8 @@ __global__ void segment_heads_kernel(const Index* sorted, int64_t batch, int64_t
 
 // One block, so that the order of the additions is fixed.
 template <class Storage>
-__global__ void __launch_bounds__(kReduceThreads, 1) ordered_sum_kernel(const Storage* values, int64_t n, Storage* sum) {
+__global__ void __launch_bounds__(kReduceThreads, 1)
+    ordered_sum_kernel(const Storage* values, int64_t n, Storage* sum) {
   double value = 0;
   for (int64_t k = threadIdx.x; k < n; k += blockDim.x) value += static_cast<double>(to_float(values[k]));
   value = block_sum(value);
@@ -118,8 +120,8 @@ template <class T, class Index>
 void row_gradient(const RowGradientArgs<T, Index>& args, const Index* sorted, const int64_t* order, int64_t batch,
                   int64_t table_rows, void* stream) {
   launch(row_gradient_kernel<T, Index>, grid_size(batch, kThreads / kLanes), kThreads, 0,
-         static_cast<cudaStream_t>(stream), args, sorted, order, static_cast<const int64_t*>(nullptr), batch, table_rows,
-         static_cast<int64_t*>(nullptr));
+         static_cast<cudaStream_t>(stream), args, sorted, order, static_cast<const int64_t*>(nullptr), batch,
+         table_rows, static_cast<int64_t*>(nullptr));
 }
 
 template <class T, class Index>
@@ -131,8 +133,8 @@ void compact_row_gradient(const RowGradientArgs<T, Index>& args, const Index* so
 
 template <class Index>
 void segment_heads(const Index* sorted, int64_t batch, int64_t* heads, void* stream) {
-  launch(segment_heads_kernel<Index>, grid_size(batch, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), sorted,
-         batch, heads);
+  launch(segment_heads_kernel<Index>, grid_size(batch, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream),
+         sorted, batch, heads);
 }
 
 template <class T>
@@ -154,10 +156,10 @@ int64_t first_out_of_range(const Index* indices, int64_t n, int64_t rows, int64_
   return position == n ? -1 : position;
 }
 
-#define DEBIAS_INSTANTIATE(T, Index)                                                                                  \
-  template void mf_score(const MFScoreArgs<T, Index>&, void*);                                                        \
+#define DEBIAS_INSTANTIATE(T, Index)                                                                                   \
+  template void mf_score(const MFScoreArgs<T, Index>&, void*);                                                         \
   template void row_gradient(const RowGradientArgs<T, Index>&, const Index*, const int64_t*, int64_t, int64_t, void*); \
-  template void compact_row_gradient(const RowGradientArgs<T, Index>&, const Index*, const int64_t*, const int64_t*,  \
+  template void compact_row_gradient(const RowGradientArgs<T, Index>&, const Index*, const int64_t*, const int64_t*,   \
                                      int64_t, int64_t, int64_t*, void*);
 #define DEBIAS_INSTANTIATE_STORAGE(T) \
   DEBIAS_INSTANTIATE(T, int32_t)      \

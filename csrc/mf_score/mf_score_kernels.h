@@ -22,7 +22,8 @@ struct MFScoreArgs {
 };
 
 // Gradients to one side's table from samples grouped by that side's index:
-// grad_rows[j] = sum over the samples k of segment j of grad[k] * other_factors[other[k]], grad_bias[j] = sum of grad[k].
+// grad_rows[j] = sum over the samples k of segment j of grad[k] * other_factors[other[k]], grad_bias[j] = sum of
+// grad[k].
 template <class T, class Index>
 struct RowGradientArgs {
   const T* grad;           // [B]
@@ -51,7 +52,8 @@ void mf_score(const MFScoreArgs<T, Index>& args, void* stream);
 template <class T, class Index>
 void row_gradient(const RowGradientArgs<T, Index>& args, const Index* sorted, const int64_t* order, int64_t batch,
                   int64_t table_rows, void* stream);
-// The same, segment by segment: slots[p] counts the segments that began up to p (1-based), row slots[p] - 1 takes the sum.
+// The same, segment by segment: slots[p] counts the segments that began up to p (1-based), row slots[p] - 1 takes the
+// sum.
 template <class T, class Index>
 void compact_row_gradient(const RowGradientArgs<T, Index>& args, const Index* sorted, const int64_t* order,
                           const int64_t* slots, int64_t batch, int64_t table_rows, int64_t* rows, void* stream);
