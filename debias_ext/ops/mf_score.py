@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import needs_gradient, transforms_active
+from debias_ext._autograd import below_autograd, needs_gradient, transforms_active
 from debias_ext._inputs import check_tensors, validated
 
 _score = torch.ops.debias_ext.mf_score.default
@@ -117,7 +117,9 @@ class _EagerScore(torch.autograd.Function):
         offset_value, validate, ctx.sparse = options
         ctx.needs = needs
         ctx.save_for_backward(user_factors, item_factors, users, items)
-        return _score(user_factors, item_factors, users, items, user_bias, item_bias, offset, offset_value, validate)
+        tables = (user_factors, item_factors, users, items, user_bias, item_bias, offset)
+        with below_autograd():
+            return _score(*tables, offset_value, validate)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
