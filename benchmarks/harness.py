@@ -153,7 +153,7 @@ def flat(result: Any) -> list[Tensor]:
 
 
 def measure(case: Case, seconds: float, device: str = "cpu") -> dict[str, Timing]:
-    """Times the alternatives in interleaved rounds.
+    """Times the alternatives in interleaved rounds of random order.
 
     Ours takes part in every round, a slow alternative in every n-th one only, so that none takes much more than its
     share of the time; each takes part at least once.
@@ -174,10 +174,12 @@ def measure(case: Case, seconds: float, device: str = "cpu") -> dict[str, Timing
         share = seconds / len(runs)
         rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, int(share / once[OURS])))
         strides = {name: max(1, math.ceil(rounds * once[name] / share)) for name in runs} | {OURS: 1}
+        # A new order every round: what one alternative leaves in the caches is no other's lasting luck.
+        shuffle = np.random.default_rng(0)
         for turn in range(rounds):
-            for name, run in runs.items():
+            for name in shuffle.permutation(list(runs)):
                 if turn % strides[name] == 0:
-                    samples[name].append(timer(run))
+                    samples[name].append(timer(runs[name]))
     return {name: summary(values) for name, values in samples.items()}
 
 
