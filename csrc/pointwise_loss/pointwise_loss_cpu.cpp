@@ -1,24 +1,14 @@
-#include <algorithm>
 #include <type_traits>
-#include <vector>
 
-#include "common/parallel.h"
-#include "common/simd.h"
-#include "pointwise_loss/pointwise_loss_kernels.h"
 #include "pointwise_loss/pointwise_loss_math.h"
+#include "pointwise_loss/row_blocks.h"
 
 namespace debias {
 namespace {
 
-constexpr int64_t kBlock = 2048;         // rows of one partial sum
-constexpr int64_t kTile = 256;           // rows summed in T, 16 additions a lane of AVX-512, before a sum in float64
-constexpr int64_t kSerialBelow = 16384;  // rows that a second thread does not pay for
+using namespace row_blocks;
 
-// Outputs nobody asked for go to a scratch row in the first-level cache: the loop stays free of branches.
-template <class T>
-T* rows_or_scratch(T* output, int64_t begin, T* scratch) {
-  return output ? output + begin : scratch;
-}
+constexpr int64_t kTile = 256;  // rows summed in T, 16 additions a lane of AVX-512, before a sum in float64
 
 // The sets of outputs that training asks for have loops of their own; `source` is what the weights are made of.
 // Sums alone are the first pass of SNIPS, which subtracts their quotient from the rows: they are exact to float64.
@@ -26,11 +16,6 @@ enum class Outputs { sums, scores, scores_and_source, all };
 
 template <Outputs outputs, class T>
 using TileSum = std::conditional_t<outputs == Outputs::sums, double, T>;
-
-struct BlockSums {
-  double loss, weight;
-  int invalid;
-};
 
 template <class Loss, class WeightOf, Outputs outputs, class T>
 struct WeightedLossBlock {
@@ -116,22 +101,6 @@ struct DoublyRobustBlock {
     *sums = {loss, 0.0, invalid};
   }
 };
-
-// Partial sums of fixed blocks, added in order: the same bits for every thread count.
-template <class Kernel, class Args>
-RowSums run_blocks(const Args& args) {
-  std::vector<BlockSums> partial(static_cast<size_t>(block_count(args.n, kBlock)));
-  parallel_blocks(args.n, kBlock, kSerialBelow, [&](int64_t block, int64_t begin, int64_t end) {
-    simd_run<Kernel>(&args, begin, end, &partial[static_cast<size_t>(block)]);
-  });
-  RowSums sums;
-  for (const BlockSums& block : partial) {
-    sums.loss += block.loss;
-    sums.weight += block.weight;
-    sums.valid &= !block.invalid;
-  }
-  return sums;
-}
 
 template <class Loss, class WeightOf, class T>
 RowSums weighted_loss_of(const WeightedLossArgs<T>& args) {
