@@ -7,6 +7,7 @@ from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
+from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.pair_loss import pair_loss
 from debias_ext.ops.pointwise_loss import pointwise_loss
@@ -21,6 +22,7 @@ __all__ = [
     "group_ranking",
     "has_cuda",
     "ips_loss",
+    "mf_loss",
     "mf_score",
     "pair_loss",
     "pointwise_loss",

@@ -4,6 +4,7 @@ from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.exposure_loss import exposure_loss
 from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.ips_loss import ips_loss
+from debias_ext.reference.mf_loss import mf_loss
 from debias_ext.reference.mf_score import mf_score
 from debias_ext.reference.pair_loss import pair_loss
 from debias_ext.reference.pointwise_loss import pointwise_loss
@@ -15,6 +16,7 @@ __all__ = [
     "exposure_loss",
     "group_ranking",
     "ips_loss",
+    "mf_loss",
     "mf_score",
     "pair_loss",
     "pointwise_loss",
