@@ -6,6 +6,7 @@ from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.ips_loss import ips_loss
 from debias_ext.reference.mf_loss import mf_loss
 from debias_ext.reference.mf_score import mf_score
+from debias_ext.reference.mf_step import mf_epoch_, mf_step_
 from debias_ext.reference.pair_loss import pair_loss
 from debias_ext.reference.pointwise_loss import pointwise_loss
 from debias_ext.reference.relmf_loss import relmf_loss
@@ -16,8 +17,10 @@ __all__ = [
     "exposure_loss",
     "group_ranking",
     "ips_loss",
+    "mf_epoch_",
     "mf_loss",
     "mf_score",
+    "mf_step_",
     "pair_loss",
     "pointwise_loss",
     "relmf_loss",
