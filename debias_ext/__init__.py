@@ -6,6 +6,7 @@ from debias_ext._version import __version__
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
+from debias_ext.ops.lookahead_loss import lookahead_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.snips_loss import snips_loss
@@ -17,6 +18,7 @@ __all__ = [
     "group_ranking",
     "has_cuda",
     "ips_loss",
+    "lookahead_loss",
     "mf_score",
     "pointwise_loss",
     "snips_loss",
