@@ -60,19 +60,28 @@ struct ProductsBlock {
   }
 };
 
-// product = M x = sum_k x_k matrix[k]
-DEBIAS_HD void multiply(const double* __restrict matrix, const double* __restrict x, int64_t components, int64_t width,
-                        double* __restrict product) {
-  for (int64_t j = 0; j < width; ++j) product[j] = 0;
-  for (int64_t k = 0; k < components; ++k) {
-    const double factor = x[k];
-    const double* __restrict row = matrix + k * width;
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) product[j] += factor * row[j];
+// products[r] = M x_r = sum_k x_rk matrix[k] of kRowsAtOnce rows, which share the loads of the matrix
+DEBIAS_HD void multiply(const double* matrix, const double* rows, int64_t x_width, int64_t components, int64_t width,
+                        double* products) {
+  typedef double Lanes __attribute__((vector_size(64), aligned(8)));
+  const double *x0 = rows, *x1 = x0 + x_width, *x2 = x1 + x_width, *x3 = x2 + x_width;
+  for (int64_t j = 0; j < width; j += 8) {
+    Lanes sum0 = {}, sum1 = {}, sum2 = {}, sum3 = {};
+    for (int64_t k = 0; k < components; ++k) {
+      const Lanes row = *reinterpret_cast<const Lanes*>(matrix + k * width + j);
+      sum0 += x0[k] * row;
+      sum1 += x1[k] * row;
+      sum2 += x2[k] * row;
+      sum3 += x3[k] * row;
+    }
+    *reinterpret_cast<Lanes*>(products + j) = sum0;
+    *reinterpret_cast<Lanes*>(products + width + j) = sum1;
+    *reinterpret_cast<Lanes*>(products + 2 * width + j) = sum2;
+    *reinterpret_cast<Lanes*>(products + 3 * width + j) = sum3;
   }
 }
 
-DEBIAS_HD double dot(const double* __restrict a, const double* __restrict b, int64_t width) {
+DEBIAS_HD double dot(const double* a, const double* b, int64_t width) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < width; ++j) sum += a[j] * b[j];
@@ -80,28 +89,36 @@ DEBIAS_HD double dot(const double* __restrict a, const double* __restrict b, int
 }
 
 template <class T>
+DEBIAS_HD void write_gradients(const GramRows<T>& x, const GramGradients<T>& out, bool accumulate, int64_t r,
+                               const double* row, const double* product) {
+  const int64_t d = out.d;
+  const double factor = out.scale * x.weight_of(r);
+  if (T* const to = out.factors ? out.factors + r * d : nullptr) {
+    if (accumulate)
+      for (int64_t j = 0; j < d; ++j) to[j] += static_cast<T>(factor * product[j]);
+    else
+      for (int64_t j = 0; j < d; ++j) to[j] = static_cast<T>(factor * product[j]);
+  }
+  if (out.bias) {
+    const T bias = static_cast<T>(factor * product[out.bias_component]);
+    out.bias[r] = accumulate ? out.bias[r] + bias : bias;
+  }
+  if (out.weight) out.weight[r] = static_cast<T>(out.weight_scale * dot(row, product, gram_width(x.d)));
+}
+
+template <class T>
 struct GradientsBlock {
   static DEBIAS_HD void run(const GramRows<T>* x, const double* matrix, const GramGradients<T>* out, bool accumulate,
                             int64_t begin, int64_t end, double* buffer) {
-    const int64_t width = gram_width(x->d), out_width = gram_width(out->d), d = out->d;
+    const int64_t width = gram_width(x->d), out_width = gram_width(out->d), components = x->d + 2;
     const double shift = x->shift();
-    double* const row = buffer;
-    double* const product = buffer + width;
-    for (int64_t r = begin; r < end; ++r) {
-      read_row(*x, r, shift, width, row);
-      multiply(matrix, row, x->d + 2, out_width, product);
-      const double factor = out->scale * x->weight_of(r);
-      if (T* __restrict to = out->factors ? out->factors + r * d : nullptr) {
-        if (accumulate)
-          for (int64_t j = 0; j < d; ++j) to[j] += static_cast<T>(factor * product[j]);
-        else
-          for (int64_t j = 0; j < d; ++j) to[j] = static_cast<T>(factor * product[j]);
-      }
-      if (out->bias) {
-        const T bias = static_cast<T>(factor * product[out->bias_component]);
-        out->bias[r] = accumulate ? out->bias[r] + bias : bias;
-      }
-      if (out->weight) out->weight[r] = static_cast<T>(out->weight_scale * dot(row, product, width));
+    double *const rows = buffer, *const products = buffer + kRowsAtOnce * width;
+    for (int64_t first = begin; first < end; first += kRowsAtOnce) {
+      const int64_t count = std::min(kRowsAtOnce, end - first);
+      for (int64_t r = 0; r < count; ++r) read_row(*x, first + r, shift, width, rows + r * width);
+      multiply(matrix, rows, width, components, out_width, products);
+      for (int64_t r = 0; r < count; ++r)
+        write_gradients(*x, *out, accumulate, first + r, rows + r * width, products + r * out_width);
     }
   }
 };
@@ -110,17 +127,21 @@ template <class T>
 struct ContractionsBlock {
   static DEBIAS_HD void run(const GramRows<T>* x, const GramRows<T>* directions, const double* gram,
                             const double* cross, double scale, T* out, int64_t begin, int64_t end, double* buffer) {
-    const int64_t width = gram_width(x->d), components = x->d + 2;
+    const int64_t width = gram_width(x->d), components = x->d + 2, size = kRowsAtOnce * width;
     const double shift = x->shift();
-    double *const row = buffer, *const direction = row + width, *const product = direction + width;
-    for (int64_t r = begin; r < end; ++r) {
-      read_row(*x, r, shift, width, row);
-      read_row(*directions, r, 0.0, width, direction);
-      multiply(gram, row, components, width, product);
-      double sum = dot(product, direction, width);
-      multiply(cross, row, components, width, product);
-      sum += dot(product, row, width);
-      out[r] = static_cast<T>(scale * sum);
+    double *const rows = buffer, *const along = rows + size, *const products = along + size;
+    double* const crossed = products + size;
+    for (int64_t first = begin; first < end; first += kRowsAtOnce) {
+      const int64_t count = std::min(kRowsAtOnce, end - first);
+      for (int64_t r = 0; r < count; ++r) {
+        read_row(*x, first + r, shift, width, rows + r * width);
+        read_row(*directions, first + r, 0.0, width, along + r * width);
+      }
+      multiply(gram, rows, width, components, width, products);
+      multiply(cross, rows, width, components, width, crossed);
+      for (int64_t r = 0; r < count; ++r)
+        out[first + r] = static_cast<T>(scale * (dot(products + r * width, along + r * width, width) +
+                                                 dot(crossed + r * width, rows + r * width, width)));
     }
   }
 };
@@ -152,7 +173,7 @@ template <class T>
 void gram_gradients(const GramRows<T>& x, const double* matrix, const GramGradients<T>& out, bool accumulate) {
   const int64_t out_width = gram_width(out.d);
   parallel_blocks(x.rows, kApplyRows, serial_rows(x.d + 2, out_width), [&](int64_t, int64_t begin, int64_t end) {
-    std::vector<double> buffer = doubles(gram_width(x.d) + out_width);
+    std::vector<double> buffer = doubles(kRowsAtOnce * (gram_width(x.d) + out_width));
     simd_run<GradientsBlock<T>>(&x, matrix, &out, accumulate, begin, end, buffer.data());
   });
 }
@@ -162,7 +183,7 @@ void gram_contractions(const GramRows<T>& x, const GramRows<T>& directions, cons
                        const double* other_cross, double scale, T* out) {
   const int64_t width = gram_width(x.d);
   parallel_blocks(x.rows, kApplyRows, serial_rows(x.d + 2, 2 * width), [&](int64_t, int64_t begin, int64_t end) {
-    std::vector<double> buffer = doubles(3 * width);
+    std::vector<double> buffer = doubles(4 * kRowsAtOnce * width);
     simd_run<ContractionsBlock<T>>(&x, &directions, other_gram, other_cross, scale, out, begin, end, buffer.data());
   });
 }
