@@ -35,7 +35,7 @@ struct Samples {
 // One table at the rows of the upper batch.
 template <class T>
 struct Side {
-  const TableArgs<T>* table;
+  const LookaheadTableArgs<T>* table;
   Segments upper;                     // upper samples by row: slot j is row upper.rows[j]
   Segments lower;                     // matched lower samples by slot
   Buffer<T> stepped, stepped_bias;    // theta'
@@ -79,26 +79,13 @@ DEBIAS_HD void add_row(T* __restrict out, const T* __restrict row, T scale, int6
   }
 }
 
-template <class T, class Index>
-DEBIAS_HD RowInput<T> row_input(const RowsArgs<T, Index>& rows, T score, int64_t k) {
-  const bool rated = k < rows.n_rated;
-  const bool observed = rated && (!rows.observed || reinterpret_cast<const unsigned char*>(rows.observed)[k]);
-  return {score, rated ? rows.targets[k] : T(0), rows.source && observed ? rows.source[k] : T(1),
-          rows.imputations ? rows.imputations[k] : T(0), observed ? T(1) : T(0)};
-}
-
-template <class T, class Index>
-DEBIAS_HD T coefficient(const RowsArgs<T, Index>& rows, int64_t k) {
-  return static_cast<T>(k < rows.n_rated ? rows.coefficient : rows.missing_coefficient);
-}
-
 // Scores of matched lower samples at theta, and the slopes of their losses.
 template <class T, class Index>
 struct LowerScores {
   static DEBIAS_HD void run(const Problem<T, Index>* problem, int64_t begin, int64_t end) {
     const auto& [args, sides, upper, samples, scores, slopes, upper_slopes] = *problem;
-    const RowsArgs<T, Index> rows = args->lower;
-    const TableArgs<T> users = args->user_table, items = args->item_table;
+    const LookaheadRowsArgs<T, Index> rows = args->lower;
+    const LookaheadTableArgs<T> users = args->user_table, items = args->item_table;
     const int64_t d = args->factors;
     const int64_t *user = samples.row[0].data(), *item = samples.row[1].data(), *position = samples.position.data();
     for (int64_t m = begin; m < end; ++m) {
@@ -111,7 +98,7 @@ struct LowerScores {
       if (items.bias) score += items.bias[item[m]];
       const int64_t k = position[m];
       scores[m] = score;
-      slopes[m] = coefficient(rows, k) * lower_row(rows.kind, row_input(rows, score, k)).slope;
+      slopes[m] = row_coefficient<T>(rows, k) * lower_row(rows.kind, row_input(rows, score, k)).slope;
     }
   }
 };
@@ -121,7 +108,7 @@ template <class T, class Index>
 struct StepRows {
   static DEBIAS_HD void run(Problem<T, Index>* problem, int which, int64_t begin, int64_t end) {
     Side<T>& side = problem->sides[which];
-    const TableArgs<T> table = *side.table;
+    const LookaheadTableArgs<T> table = *side.table;
     const T* other_factors = problem->sides[1 - which].table->factors;
     const AssumedStep step = problem->args->step;
     const int64_t d = problem->args->factors, *other = problem->lower.row[1 - which].data();
@@ -173,7 +160,7 @@ struct StepRows {
 template <class T, class Index>
 struct UpperRows {
   static DEBIAS_HD void run(Problem<T, Index>* problem, int64_t begin, int64_t end, double* loss) {
-    const RowsArgs<T, Index> rows = problem->args->upper;
+    const LookaheadRowsArgs<T, Index> rows = problem->args->upper;
     const Side<T>&users = problem->sides[0], &items = problem->sides[1];
     const int64_t d = problem->args->factors;
     const int64_t *user = problem->upper.slot[0].data(), *item = problem->upper.slot[1].data();
@@ -226,7 +213,7 @@ struct GradientRows {
 template <class T, class Index>
 struct Contraction {
   static DEBIAS_HD void run(const Problem<T, Index>* problem, int64_t begin, int64_t end) {
-    const RowsArgs<T, Index> rows = problem->args->lower;
+    const LookaheadRowsArgs<T, Index> rows = problem->args->lower;
     const Side<T>&users = problem->sides[0], &items = problem->sides[1];
     const Samples& samples = problem->lower;
     const int64_t d = problem->args->factors;
@@ -244,7 +231,7 @@ struct Contraction {
         if (item_bias) contraction += items.gradient_bias[static_cast<size_t>(item_slot)];
       }
       const LowerRow<T> row = lower_row(rows.kind, row_input(rows, problem->lower_scores[at], k));
-      const T cotangent = -coefficient(rows, k) * contraction;
+      const T cotangent = -row_coefficient<T>(rows, k) * contraction;
       if (rows.grad_imputations) rows.grad_imputations[k] = cotangent * row.imputation;
       if (k >= rows.n_rated) continue;
       if (rows.grad_targets) rows.grad_targets[k] = cotangent * row.target;
@@ -325,7 +312,7 @@ void allocate(Side<T>& side, int64_t d, bool adam) {
 template <class T, class Index>
 Problem<T, Index> make_problem(const LookaheadArgs<T, Index>& args) {
   Problem<T, Index> problem{};
-  const RowsArgs<T, Index>&lower = args.lower, &upper = args.upper;
+  const LookaheadRowsArgs<T, Index>&lower = args.lower, &upper = args.upper;
   problem.args = &args;
   problem.sides[0].table = &args.user_table;
   problem.sides[1].table = &args.item_table;
@@ -349,6 +336,13 @@ Problem<T, Index> make_problem(const LookaheadArgs<T, Index>& args) {
 }  // namespace
 
 namespace cpu {
+
+template <class T, class Index>
+InvalidRow first_invalid_row(const LookaheadRowsArgs<T, Index>& rows) {
+  for (int64_t k = 0; k < rows.n_rated; ++k)
+    if (const int invalid = invalid_row<T>(rows, k)) return {k, (invalid & 1) != 0};
+  return {-1, false};
+}
 
 template <class T, class Index>
 double lookahead_loss(const LookaheadArgs<T, Index>& args) {
@@ -379,6 +373,8 @@ double lookahead_loss(const LookaheadArgs<T, Index>& args) {
   return args.upper.coefficient * loss;
 }
 
+template InvalidRow first_invalid_row(const LookaheadRowsArgs<float, int64_t>&);
+template InvalidRow first_invalid_row(const LookaheadRowsArgs<double, int64_t>&);
 template double lookahead_loss(const LookaheadArgs<float, int32_t>&);
 template double lookahead_loss(const LookaheadArgs<float, int64_t>&);
 template double lookahead_loss(const LookaheadArgs<double, int32_t>&);

@@ -1,17 +1,30 @@
 #include "lookahead/lookahead_inputs.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "mf_score/mf_score_kernels.h"
 
 namespace debias {
 namespace {
 
 const char* const kTableNames[4] = {"user_factors", "item_factors", "user_bias", "item_bias"};
 
-const char* source_name(SourceKind source) {
-  switch (source) {
-    case SourceKind::weights: return "weights";
-    case SourceKind::propensity_logits: return "propensity_logits";
-    default: return "propensities";
+constexpr std::array<const char*, 5> kLossNames{"mse", "mae", "bce", "exposure", "relmf"};
+constexpr std::array<const char*, 7> kSourceNames{"unit",          "weights",   "propensities",   "propensity_logits",
+                                                  "doubly_robust", "exposures", "exposure_logits"};
+
+const char* source_name(LookaheadSource source) {
+  return source == LookaheadSource::doubly_robust ? "propensities" : kSourceNames[static_cast<size_t>(source)];
+}
+
+const char* source_domain(const LookaheadKind& kind) {
+  switch (kind.source) {
+    case LookaheadSource::propensity_logits:
+    case LookaheadSource::exposure_logits: return " must not be NaN";
+    case LookaheadSource::exposures:
+      return kind.clip > 0 ? " must be in [0, 1]" : " must be in [0, 1], and above 0 where there is a click";
+    default: return " must be in (0, 1]";
   }
 }
 
@@ -51,31 +64,27 @@ AssumedStep checked_step(double lr, double l2, int64_t step, double beta1, doubl
   return assumed;
 }
 
-RowKind checked_kind(const std::string& side, const std::string& loss, const std::string& source,
-                     std::optional<double> clip_min, std::optional<double> floor) {
-  RowKind kind{};
-  if (loss == "mse")
-    kind.loss = RowLossKind::mse;
-  else if (loss == "mae")
-    kind.loss = RowLossKind::mae;
-  else if (loss == "bce")
-    kind.loss = RowLossKind::bce;
-  else
-    value_error(side, "['loss'] must be 'mse', 'mae' or 'bce', got '", loss, "'");
-  if (source == "weights")
-    kind.source = SourceKind::weights;
-  else if (source == "propensities")
-    kind.source = SourceKind::propensities;
-  else if (source == "propensity_logits")
-    kind.source = SourceKind::propensity_logits;
-  else if (source == "doubly_robust")
-    kind.source = SourceKind::doubly_robust;
-  else
-    kind.source = SourceKind::unit;
-  if (kind.source == SourceKind::doubly_robust && kind.loss == RowLossKind::mae)
-    value_error(side, "['loss'] must be 'mse' or 'bce' with imputations, got 'mae'");
+LookaheadKind checked_kind(const std::string& side, const std::string& loss, const std::string& source,
+                           std::optional<double> clip_min, std::optional<double> floor) {
+  const auto position = [](const auto& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) - names.begin();
+  };
+  const auto at = position(kLossNames, loss);
+  if (at == static_cast<std::ptrdiff_t>(kLossNames.size()))
+    value_error(side, "['loss'] must be 'mse', 'mae', 'bce', 'exposure' or 'relmf', got '", loss, "'");
+  LookaheadKind kind{};
+  kind.loss = static_cast<LookaheadLoss>(at);
+  kind.source = static_cast<LookaheadSource>(position(kSourceNames, source));
+  if (kind.source == LookaheadSource::doubly_robust && kind.loss != LookaheadLoss::mse &&
+      kind.loss != LookaheadLoss::bce)
+    value_error(side, "['loss'] must be 'mse' or 'bce' with imputations, got '", loss, "'");
+  const bool exposures = kind.source == LookaheadSource::exposures;
+  if (kind.loss == LookaheadLoss::relmf ? !exposures : has_clicks(kind) != (kind.source >= LookaheadSource::exposures))
+    value_error(side, "['loss'] is '", loss, "', which ", has_clicks(kind) ? "needs exposures" : "takes no exposures");
+  if (floor && has_clicks(kind)) value_error(side, "['floor'] must not be given with loss '", loss, "'");
   check_bounds(clip_min, floor);
   kind.floor = floor.value_or(0.0);
+  kind.clip = clip_min.value_or(0.0);
   kind.largest_weight = largest_weight(clip_min);
   return kind;
 }
@@ -115,7 +124,7 @@ LookaheadTables::LookaheadTables(const Tensor& given_user_factors, const Tensor&
 LookaheadRows::LookaheadRows(const std::string& of_side, const LookaheadTables& tables, const Tensor& given_users,
                              const Tensor& given_items, const Tensor& given_targets,
                              const std::optional<Tensor>& given_source, const std::optional<Tensor>& given_imputations,
-                             const std::optional<Tensor>& given_observed, const RowKind& of_kind,
+                             const std::optional<Tensor>& given_observed, const LookaheadKind& of_kind,
                              const std::string& of_reduction, double scale)
     : users(torch::stable::contiguous(given_users)),
       items(torch::stable::contiguous(given_items)),
@@ -156,37 +165,48 @@ LookaheadRows::LookaheadRows(const std::string& of_side, const LookaheadTables& 
 void LookaheadRows::check_indices(const char* key, const Tensor& indices, int64_t rows) const {
   dispatch_index(indices.scalar_type(), [&](auto index) {
     using Index = typename decltype(index)::type;
+    const Index* values = pointer<Index>(indices);
     on_device_of(
-        indices, [&] { check_indices_cpu(name(key).c_str(), pointer<Index>(indices), indices.numel(), rows); },
-        [&](void*) {});
+        indices, [&] { check_indices_cpu(name(key).c_str(), values, indices.numel(), rows); },
+        [&](void* stream) {
+          const Tensor workspace = torch::stable::new_empty(indices, {1}, ScalarType::Long);
+          const int64_t at =
+              cuda::first_out_of_range(values, indices.numel(), rows, output<int64_t>(workspace), stream);
+          if (at >= 0) index_error(name(key), " must be in [0, ", rows, "), got another index at position ", at);
+        });
   });
 }
 
-void LookaheadRows::check_propensities() const {
-  const bool logits = kind.source == SourceKind::propensity_logits;
-  if (!source || kind.source == SourceKind::weights) return;
+void LookaheadRows::check_ranges() const {
   on_device_of(
-      *source,
+      targets,
       [&] {
-        dispatch_float(source->scalar_type(), [&](auto type) {
+        dispatch_float(targets.scalar_type(), [&](auto type) {
           using T = typename decltype(type)::type;
-          const T* values = pointer<T>(*source);
-          const bool* mask = pointer<bool>(observed);
-          int invalid = 0;
-          for (int64_t k = 0; k < source->numel(); ++k)
-            invalid |=
-                (!mask || mask[k]) & !(logits ? values[k] == values[k] : (values[k] > T(0)) & (values[k] <= T(1)));
-          if (invalid) propensity_error(name(source_name(kind.source)).c_str(), logits, values, mask, source->numel());
+          const InvalidRow bad = cpu::first_invalid_row(args<T, int64_t>());
+          if (bad.row < 0) return;
+          const T value = pointer<T>(bad.source ? *source : targets)[bad.row];
+          value_error(name(bad.source ? source_name(kind.source) : "targets"),
+                      bad.source ? source_domain(kind) : " must be in [0, 1]", ", got ", value, " at row ", bad.row);
         });
       },
-      [&](void*) {});
+      [&](void* stream) {
+        const Tensor workspace = torch::stable::new_empty(targets, {1}, ScalarType::Long);
+        dispatch_storage(targets.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          const InvalidRow bad = cuda::first_invalid_row(args<T, int64_t>(), output<int64_t>(workspace), stream);
+          if (bad.row < 0) return;
+          value_error(name(bad.source ? source_name(kind.source) : "targets"),
+                      bad.source ? source_domain(kind) : " must be in [0, 1]", ", got another value at row ", bad.row);
+        });
+      });
 }
 
 void LookaheadRows::check_values(const LookaheadTables& tables, bool validate) const {
   if (!validate && runs_cuda_kernels(users)) return;
   check_indices("users", users, tables.user_factors.size(0));
   check_indices("items", items, tables.item_factors.size(0));
-  check_propensities();
+  if (kind.source != LookaheadSource::unit && kind.source != LookaheadSource::weights) check_ranges();
 }
 
 }  // namespace debias

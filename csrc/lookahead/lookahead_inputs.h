@@ -13,8 +13,8 @@ namespace debias {
 using Moments = std::array<std::optional<Tensor>, 4>;  // of user_factors, item_factors, user_bias, item_bias
 
 AssumedStep checked_step(double lr, double l2, int64_t step, double beta1, double beta2, double eps);
-RowKind checked_kind(const std::string& side, const std::string& loss, const std::string& source,
-                     std::optional<double> clip_min, std::optional<double> floor);
+LookaheadKind checked_kind(const std::string& side, const std::string& loss, const std::string& source,
+                           std::optional<double> clip_min, std::optional<double> floor);
 
 struct LookaheadTables {
   LookaheadTables(const Tensor& user_factors, const Tensor& item_factors, const std::optional<Tensor>& user_bias,
@@ -22,11 +22,11 @@ struct LookaheadTables {
                   const AssumedStep& step);
 
   template <class T>
-  TableArgs<T> users() const {
+  LookaheadTableArgs<T> users() const {
     return table<T>(user_factors, user_bias, 0);
   }
   template <class T>
-  TableArgs<T> items() const {
+  LookaheadTableArgs<T> items() const {
     return table<T>(item_factors, item_bias, 1);
   }
 
@@ -37,7 +37,7 @@ struct LookaheadTables {
 
  private:
   template <class T>
-  TableArgs<T> table(const Tensor& factors, const std::optional<Tensor>& bias, size_t at) const {
+  LookaheadTableArgs<T> table(const Tensor& factors, const std::optional<Tensor>& bias, size_t at) const {
     return {pointer<T>(factors),
             pointer<T>(bias),
             pointer<T>(exp_avg[at]),
@@ -51,15 +51,15 @@ struct LookaheadTables {
 struct LookaheadRows {
   LookaheadRows(const std::string& side, const LookaheadTables& tables, const Tensor& users, const Tensor& items,
                 const Tensor& targets, const std::optional<Tensor>& source, const std::optional<Tensor>& imputations,
-                const std::optional<Tensor>& observed, const RowKind& kind, const std::string& reduction,
+                const std::optional<Tensor>& observed, const LookaheadKind& kind, const std::string& reduction,
                 double missing_scale);
 
   // Indices and propensities; on CUDA only when `validate` asks for it.
   void check_values(const LookaheadTables& tables, bool validate) const;
 
   template <class T, class Index>
-  RowsArgs<T, Index> args() const {
-    RowsArgs<T, Index> rows{};
+  LookaheadRowsArgs<T, Index> args() const {
+    LookaheadRowsArgs<T, Index> rows{};
     rows.users = pointer<Index>(users);
     rows.items = pointer<Index>(items);
     rows.targets = pointer<T>(targets);
@@ -80,10 +80,10 @@ struct LookaheadRows {
  private:
   std::string name(const char* key) const { return side + "['" + key + "']"; }
   void check_indices(const char* key, const Tensor& indices, int64_t rows) const;
-  void check_propensities() const;
+  void check_ranges() const;
 
   std::string side;
-  RowKind kind;
+  LookaheadKind kind;
   Reduction reduction;
   double missing_scale;
 };

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "common/index_check.h"
+#include "lookahead/lookahead_device.h"
 #include "lookahead/lookahead_inputs.h"
 
 namespace debias {
@@ -73,7 +74,14 @@ Outputs lookahead_loss(
             write_scalar<T>(std::get<0>(out), cpu::lookahead_loss(arguments(type, index)));
           });
         },
-        [&](void*) { value_error("not on cuda"); });
+        [&](void* stream) {
+          dispatch_storage(user_factors.scalar_type(), [&](auto type) {
+            using T = typename decltype(type)::type;
+            const auto args = arguments(type, index);
+            LookaheadDevice<T> device(args, upper.users, upper.items, stream);
+            cuda::lookahead_loss(args, device.workspace(), output<T>(std::get<0>(out)), stream);
+          });
+        });
   });
   return out;
 }

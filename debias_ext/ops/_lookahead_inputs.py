@@ -11,7 +11,7 @@ from torch import Tensor
 
 from debias_ext._inputs import check_tensor
 
-SOURCES = ("weights", "propensities", "propensity_logits")
+SOURCES = ("weights", "propensities", "propensity_logits", "exposures", "exposure_logits")
 ROWS = ("users", "items", "targets", "loss", "reduction", *SOURCES, "clip_min", "floor")
 LOWER = (*ROWS, "imputations", "observed", "missing")
 MISSING = ("users", "items", "imputations", "scale")

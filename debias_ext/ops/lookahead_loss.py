@@ -91,8 +91,10 @@ def lookahead_loss(
         lower: the loss of the step, a dict of
             users, items: [B], int32 or int64.
             targets: [B], the dtype of user_factors, as every float tensor below.
-            loss: "mse" (default), "mae" or "bce"; reduction: "mean" (default) or "sum".
+            loss: "mse" (default), "mae", "bce", "exposure" or "relmf" (its log form); reduction: "mean" (default) or
+                "sum". The targets of the last two are clicks in [0, 1].
             weights, propensities in (0, 1], or propensity_logits: [B], at most one; clip_min or floor as in `ips_loss`.
+            exposures in [0, 1], or exposure_logits: [B], for "exposure"; exposures, and clip_min, for "relmf".
             imputations: [B], makes the rows doubly robust, e(s, p) + (o / q) (e(s, t) - e(s, p)), with propensities
                 and observed ([B], bool; default: all True). For "mse" they are residuals, p = stop(s) + imputations;
                 for "bce" pseudo labels p. Targets and propensities of rows that are not observed are not read.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from debias_ext.reference._losses import error, inverse_propensity, reduce
@@ -66,6 +67,8 @@ def scores(tables: Tables, side: Side) -> Tensor:
 def rows(s: Tensor, side: Side) -> Tensor:
     """The weighted losses of a side, row by row."""
     targets, loss = side["targets"], side.get("loss", "mse")
+    if loss in ("exposure", "relmf"):
+        return click_error(s, side)
     if "weights" in side:
         return side["weights"] * error(s, targets, loss)
     if "propensities" not in side and "propensity_logits" not in side:
@@ -74,6 +77,18 @@ def rows(s: Tensor, side: Side) -> Tensor:
         side.get("propensities"), side.get("propensity_logits"), side.get("clip_min"), side.get("floor")
     )
     return weights * error(s, targets, loss)
+
+
+def click_error(s: Tensor, side: Side) -> Tensor:
+    """-R log(x p) - (1 - R) log(1 - x p), or softplus(s) - R / x s, where p = sigmoid(s)."""
+    clicks = side["targets"]
+    if side["loss"] == "relmf":
+        return F.softplus(s) - clicks / side["exposures"].clamp(min=side.get("clip_min") or 0.0) * s
+    if "exposures" in side:
+        exposures, log_exposures = side["exposures"], side["exposures"].log()
+    else:
+        exposures, log_exposures = side["exposure_logits"].sigmoid(), F.logsigmoid(side["exposure_logits"])
+    return -clicks * (log_exposures + F.logsigmoid(s)) - (1 - clicks) * torch.log1p(-exposures * s.sigmoid())
 
 
 def imputed_error(s: Tensor, imputations: Tensor, loss: str) -> Tensor:

@@ -85,6 +85,8 @@ RANGES = {
     "imputations": (-1.0, 1.0),
     "propensities": (0.05, 1.0),
     "propensity_logits": (-3.0, 3.0),
+    "exposures": (0.05, 0.95),
+    "exposure_logits": (-3.0, 3.0),
     "exp_avg_sq": (0.1, 1.0),
 }
 
@@ -145,9 +147,9 @@ def sample(
             pairs = make.rows(missing, *whole)
             lower["missing"] = {**pairs, "imputations": make.floats("imputations", missing), "scale": 0.7}
     for side, source in ((lower, lower_source), (upper, upper_source)):
-        if source in SOURCES[1:]:
+        if source in (*SOURCES[1:], "exposures", "exposure_logits"):
             side[source] = make.floats(source, len(side["targets"]))
-        if bounds and source.startswith("propensit"):
+        if bounds and source in ("propensities", "propensity_logits", "exposures"):
             side.update(bounds)
     lower |= {"loss": lower_loss, "reduction": reductions[0]}
     upper |= {"loss": upper_loss, "reduction": reductions[1]}
@@ -172,6 +174,13 @@ def every_mode() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"dr-{loss}", {"lower_loss": loss, "lower_source": "doubly_robust"}
         yield f"dr-missing-{loss}", {"lower_loss": loss, "lower_source": "doubly_robust", "missing": 7}
         yield f"adam-{loss}", {"lower_loss": loss, "adam": True}
+    for source in ("exposures", "exposure_logits"):
+        kind = {"lower_loss": "exposure", "lower_source": source}
+        yield source, kind
+        yield f"upper-{source}", {"upper_loss": "exposure", "upper_source": source}
+    relmf = {"lower_loss": "relmf", "lower_source": "exposures", "upper_loss": "relmf", "upper_source": "exposures"}
+    yield "relmf", relmf
+    yield "relmf-clip_min", {**relmf, "bounds": {"clip_min": 0.4}}
     mean = {"reductions": ("mean", "sum")}
     yield "dr-missing-mean", {"lower_source": "doubly_robust", "missing": 7, **mean}
     yield "no-bias", {"bias": "none", **mean}
