@@ -7,6 +7,7 @@ from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
+from debias_ext.ops.lookahead_loss import lookahead_loss
 from debias_ext.ops.mf_epoch import mf_epoch_, mf_epoch_order
 from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
@@ -26,6 +27,7 @@ __all__ = [
     "group_ranking",
     "has_cuda",
     "ips_loss",
+    "lookahead_loss",
     "mf_epoch_",
     "mf_epoch_order",
     "mf_loss",

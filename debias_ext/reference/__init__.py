@@ -4,6 +4,7 @@ from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.exposure_loss import exposure_loss
 from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.ips_loss import ips_loss
+from debias_ext.reference.lookahead_loss import lookahead_loss
 from debias_ext.reference.mf_loss import mf_loss
 from debias_ext.reference.mf_score import mf_score
 from debias_ext.reference.mf_step import mf_epoch_, mf_step_
@@ -17,6 +18,7 @@ __all__ = [
     "exposure_loss",
     "group_ranking",
     "ips_loss",
+    "lookahead_loss",
     "mf_epoch_",
     "mf_loss",
     "mf_score",
