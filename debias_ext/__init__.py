@@ -7,6 +7,7 @@ from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
 from debias_ext.ops.mf_score import mf_score
+from debias_ext.ops.mf_topk import mf_topk
 from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.snips_loss import snips_loss
 
@@ -18,6 +19,7 @@ __all__ = [
     "has_cuda",
     "ips_loss",
     "mf_score",
+    "mf_topk",
     "pointwise_loss",
     "snips_loss",
 ]
