@@ -10,9 +10,11 @@ from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.mf_topk import mf_topk
 from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.snips_loss import snips_loss
+from debias_ext.sampler import PairSampler
 
 __all__ = [
     "GroupRanking",
+    "PairSampler",
     "__version__",
     "dr_loss",
     "group_ranking",

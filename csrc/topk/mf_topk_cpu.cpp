@@ -12,12 +12,12 @@
 namespace debias {
 namespace {
 
-constexpr int64_t kMostUsers = 512;           // of a task
-constexpr int64_t kFewestUsers = 64;          // of a task, while there are other ways to keep threads busy
-constexpr int64_t kFewestItems = 4096;        // of a task
-constexpr int64_t kListBytes = 64 << 20;      // of a task
-constexpr int64_t kPackedBytes = 256 << 10;   // of a task's panels
-constexpr int64_t kSerialBelow = 1 << 20;     // multiplications that a second thread does not pay for
+constexpr int64_t kMostUsers = 512;          // of a task
+constexpr int64_t kFewestUsers = 64;         // of a task, while there are other ways to keep threads busy
+constexpr int64_t kFewestItems = 4096;       // of a task
+constexpr int64_t kListBytes = 64 << 20;     // of a task
+constexpr int64_t kPackedBytes = 256 << 10;  // of a task's panels
+constexpr int64_t kSerialBelow = 1 << 20;    // multiplications that a second thread does not pay for
 
 template <class T>
 T minus_infinity() {
@@ -156,8 +156,8 @@ struct Cut {
 
   template <class T>
   Cut(const TopkArgs<T>& args, const TileShape& shape) {
-    const double work = static_cast<double>(args.n) * static_cast<double>(args.n_items) *
-                        static_cast<double>(args.factors + 1);
+    const double work =
+        static_cast<double>(args.n) * static_cast<double>(args.n_items) * static_cast<double>(args.factors + 1);
     const int64_t threads = work < kSerialBelow ? 1 : static_cast<int64_t>(torch::stable::get_num_threads());
     const int64_t row_bytes =
         TopkList<T>::capacity(std::min(args.k, args.n_items)) * static_cast<int64_t>(sizeof(Candidate<T>));

@@ -99,7 +99,8 @@ struct TileKernel {
     using Avx512 = ScoreTile<T, 64, 8, 3>;
     using Avx2 = ScoreTile<T, 32, 6, 2>;
     switch (simd_level()) {
-      case SimdLevel::avx512: return {Avx512::kShape, &run_avx512<Avx512, const T*, const T*, int64_t, int64_t, TopkSink<T>*>};
+      case SimdLevel::avx512:
+        return {Avx512::kShape, &run_avx512<Avx512, const T*, const T*, int64_t, int64_t, TopkSink<T>*>};
       case SimdLevel::avx2: return {Avx2::kShape, &run_avx2<Avx2, const T*, const T*, int64_t, int64_t, TopkSink<T>*>};
       case SimdLevel::baseline: break;
     }

@@ -108,7 +108,5 @@ def _pair(seen: tuple[Tensor, Tensor] | None) -> tuple[Tensor | None, Tensor | N
         raise ValueError(f"seen must be a pair (offsets, items), got {type(seen).__name__}")
     offsets, items = seen
     if not isinstance(offsets, Tensor) or not isinstance(items, Tensor):
-        raise ValueError(
-            f"seen must be a pair of torch.Tensor, got ({type(offsets).__name__}, {type(items).__name__})"
-        )
+        raise ValueError(f"seen must be a pair of torch.Tensor, got ({type(offsets).__name__}, {type(items).__name__})")
     return offsets, items
