@@ -12,6 +12,7 @@ from debias_ext.ops.mf_epoch import mf_epoch_, mf_epoch_order
 from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.mf_step import mf_step_
+from debias_ext.ops.mf_topk import mf_topk
 from debias_ext.ops.pair_loss import pair_loss
 from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.relmf_loss import relmf_loss
@@ -21,6 +22,7 @@ from debias_ext.optim import MFOptimizer
 __all__ = [
     "GroupRanking",
     "MFOptimizer",
+    "PairSampler",
     "__version__",
     "dr_loss",
     "exposure_loss",
@@ -33,6 +35,7 @@ __all__ = [
     "mf_loss",
     "mf_score",
     "mf_step_",
+    "mf_topk",
     "pair_loss",
     "pointwise_loss",
     "relmf_loss",
