@@ -18,6 +18,7 @@ from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.relmf_loss import relmf_loss
 from debias_ext.ops.snips_loss import snips_loss
 from debias_ext.optim import MFOptimizer
+from debias_ext.sampler import PairSampler
 
 __all__ = [
     "GroupRanking",
