@@ -1,8 +1,10 @@
 """Fused operators for causal debiasing of recommender systems, for PyTorch on the CPU and on CUDA."""
 
+from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget
 from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
+from debias_ext.ops.block_loss import block_loss
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
 from debias_ext.ops.group_ranking import group_ranking
@@ -21,10 +23,15 @@ from debias_ext.optim import MFOptimizer
 from debias_ext.sampler import PairSampler
 
 __all__ = [
+    "ConstantTarget",
+    "DRTarget",
+    "FactorTables",
     "GroupRanking",
+    "InterDTarget",
     "MFOptimizer",
     "PairSampler",
     "__version__",
+    "block_loss",
     "dr_loss",
     "exposure_loss",
     "group_ranking",

@@ -1,5 +1,6 @@
 """The operators in plain torch: the oracle of the tests, the baseline of the benchmarks, the second derivatives."""
 
+from debias_ext.reference.block_loss import block_loss
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.exposure_loss import exposure_loss
 from debias_ext.reference.group_ranking import group_ranking
@@ -15,6 +16,7 @@ from debias_ext.reference.relmf_loss import relmf_loss
 from debias_ext.reference.snips_loss import snips_loss
 
 __all__ = [
+    "block_loss",
     "dr_loss",
     "exposure_loss",
     "group_ranking",
