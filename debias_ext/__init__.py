@@ -5,6 +5,7 @@ from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.group_ranking import group_ranking
+from debias_ext.ops.interd_loss import interd_loss
 from debias_ext.ops.ips_loss import ips_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.pointwise_loss import pointwise_loss
@@ -16,6 +17,7 @@ __all__ = [
     "dr_loss",
     "group_ranking",
     "has_cuda",
+    "interd_loss",
     "ips_loss",
     "mf_score",
     "pointwise_loss",

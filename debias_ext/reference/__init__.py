@@ -2,9 +2,10 @@
 
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.group_ranking import group_ranking
+from debias_ext.reference.interd_loss import interd_loss
 from debias_ext.reference.ips_loss import ips_loss
 from debias_ext.reference.mf_score import mf_score
 from debias_ext.reference.pointwise_loss import pointwise_loss
 from debias_ext.reference.snips_loss import snips_loss
 
-__all__ = ["dr_loss", "group_ranking", "ips_loss", "mf_score", "pointwise_loss", "snips_loss"]
+__all__ = ["dr_loss", "group_ranking", "interd_loss", "ips_loss", "mf_score", "pointwise_loss", "snips_loss"]
