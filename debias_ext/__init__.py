@@ -3,6 +3,7 @@
 from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
+from debias_ext.ops.additive_weights import additive_weights
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.interd_loss import interd_loss
@@ -14,6 +15,7 @@ from debias_ext.ops.snips_loss import snips_loss
 __all__ = [
     "GroupRanking",
     "__version__",
+    "additive_weights",
     "dr_loss",
     "group_ranking",
     "has_cuda",
