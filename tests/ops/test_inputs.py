@@ -15,7 +15,7 @@ import debias_ext
 
 ROWS = ("scores", "targets", "weights", "pseudo_targets", "propensities", "propensity_logits", "observed")
 ARGUMENTS = [(spec, name) for spec in SMALL for name in spec.tensors]
-OPTIONAL = ("weights", "user_bias", "item_bias")
+OPTIONAL = ("weights", "ratings", "debiased_weight", "user_bias", "item_bias")
 ALTERNATIVES = {"ips_loss": "propensities", "snips_loss": "propensities", "exposure_loss": "exposures"}
 IDS = [f"{spec}:{name}" for spec, name in ARGUMENTS]
 
@@ -158,6 +158,7 @@ def test_option(options: dict[str, Any], match: str, device: Device) -> None:
     takers["floor"] = takers["clip_min"]
     takers["reduction"] = ("pointwise_loss", "ips_loss", "dr_loss")
     takers["loss"] = (*takers["reduction"], "snips_loss")
+    takers["reduction"] = (*takers["reduction"], "interd_loss")
     for spec in SMALL:
         if spec.op in takers[next(iter(options))]:
             assert_refused(sample_inputs(spec, device=device.tensors), match, **options)
