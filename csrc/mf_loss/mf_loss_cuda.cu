@@ -61,7 +61,7 @@ void mf_loss(const RowLossChoice& loss, const MFScoreArgs<Storage, Index>& score
     launch(mf_loss_kernel<decltype(row_loss), Storage, Index>, blocks, kReduceThreads, 0, on, score, rows,
            workspace + kSums);
   });
-  finish_sums(workspace, blocks, stream);
+  finish_row_sums(workspace, blocks, on);
 }
 
 #define DEBIAS_INSTANTIATE(Storage)                                                                                    \
