@@ -4,28 +4,28 @@
 #include "common/parallel.h"
 #include "common/simd.h"
 #include "mf_loss/mf_loss_kernels.h"
+#include "mf_score/direct_rows.h"
 #include "mf_score/score_block.h"
+#include "pointwise_loss/row_blocks.h"
 
 namespace debias {
 namespace {
 
-struct BlockSum {
-  double loss;
-  int invalid;
-};
+using row_blocks::rows_or_scratch;
 
-// The block's part of a column, or a scratch column in the first-level cache: the loop stays free of branches.
-template <class T>
-DEBIAS_HD T* rows_or_scratch(T* column, int64_t begin, T* scratch) {
-  return column ? column + begin : scratch;
-}
+constexpr int64_t kTile = 128;  // pairs whose rows stay in the nearest caches from the scores to the gradients
+
+struct BlockSum {
+  double loss = 0;
+  int invalid = 0;
+};
 
 template <class Loss, class T>
 struct LossBlock {
   static DEBIAS_HD void run(const LossRows<T>* rows, const T* __restrict scores, int64_t begin, int64_t end,
                             BlockSum* sum) {
-    alignas(64) T scratch[5][kPairBlock];
-    alignas(64) T ones[kPairBlock];
+    alignas(64) T scratch[5][kTile];
+    alignas(64) T ones[kTile];
     const int64_t n = end - begin;
     if (!rows->weights)
       for (int64_t k = 0; k < n; ++k) ones[k] = T(1);
@@ -52,18 +52,24 @@ struct LossBlock {
       loss += static_cast<double>(row.value);
       invalid |= !row.valid;
     }
-    *sum = {loss, invalid};
+    sum->loss += loss;
+    sum->invalid |= invalid;
   }
 };
 
 // Partial sums of fixed blocks, added in order: the same bits for every thread count.
 template <class Loss, class T, class Index>
-RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows) {
+RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows, const DirectRows<T>& direct) {
+  const bool with_rows = direct.user_rows || direct.item_rows;
   std::vector<BlockSum> partial(static_cast<size_t>(block_count(score.batch, kPairBlock)));
   parallel_blocks(score.batch, kPairBlock, serial_below(score.factors), [&](int64_t block, int64_t begin, int64_t end) {
-    alignas(64) T scores[kPairBlock];
-    simd_run<ScoreBlock<T, Index>>(&score, begin, end, scores);
-    simd_run<LossBlock<Loss, T>>(&rows, scores, begin, end, &partial[static_cast<size_t>(block)]);
+    alignas(64) T scores[kTile];
+    for (int64_t tile = begin; tile < end; tile += kTile) {
+      const int64_t stop = std::min(end, tile + kTile);
+      simd_run<ScoreBlock<T, Index>>(&score, tile, stop, scores);
+      simd_run<LossBlock<Loss, T>>(&rows, scores, tile, stop, &partial[static_cast<size_t>(block)]);
+      if (with_rows) simd_run<DirectRowsBlock<T, Index>>(&score, &direct, rows.grad_scores + tile, tile, stop);
+    }
   });
   RowSums sums;
   for (const BlockSum& block : partial) {
@@ -78,15 +84,20 @@ RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows) 
 namespace cpu {
 
 template <class T, class Index>
-RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows) {
+RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows,
+                const DirectRows<T>& direct) {
   return with_row_loss(loss.kind, loss.pseudo_targets,
-                       [&](auto row_loss) { return run_blocks<decltype(row_loss)>(score, rows); });
+                       [&](auto row_loss) { return run_blocks<decltype(row_loss)>(score, rows, direct); });
 }
 
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<float, int32_t>&, const LossRows<float>&);
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<float, int64_t>&, const LossRows<float>&);
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<double, int32_t>&, const LossRows<double>&);
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<double, int64_t>&, const LossRows<double>&);
+#define DEBIAS_INSTANTIATE(T, Index)                                                               \
+  template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<T, Index>&, const LossRows<T>&, \
+                           const DirectRows<T>&);
+DEBIAS_INSTANTIATE(float, int32_t)
+DEBIAS_INSTANTIATE(float, int64_t)
+DEBIAS_INSTANTIATE(double, int32_t)
+DEBIAS_INSTANTIATE(double, int64_t)
+#undef DEBIAS_INSTANTIATE
 
 }  // namespace cpu
 }  // namespace debias

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from debias_ext._autograd import Tensors, below_autograd, differentiable_gradients, needs_gradient, transforms_active
 from debias_ext._inputs import check_tensors, validated
-from debias_ext.ops.mf_score import checked_offset, mf_score, score_gradients, sparse_score_gradients
+from debias_ext.ops.mf_score import checked_offset, mf_score, score_gradients, sparse_tables
 from debias_ext.reference.mf_loss import row_loss
 
 _op = torch.ops.debias_ext.mf_loss.default
+_op_sparse = torch.ops.debias_ext.mf_loss_sparse.default
 
 # The tensors of the operator, in its order: the arguments of mf_score, then the columns of the loss. Bit k of `needs`
 # stands for the k-th tensor that is not an index.
@@ -67,33 +68,62 @@ def _differentiable_gradients(tensors: Tensors, options: tuple[Any, ...], needs:
 
 
 def _gradients(
-    tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor, sparse: bool = False
+    tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor
 ) -> list[Tensor | None]:
     """One per tensor, from the slopes that the forward pass saved, or differentiable ones where autograd records."""
-    if torch.is_grad_enabled() and not sparse:
+    if torch.is_grad_enabled():
         return _in_order(_differentiable_gradients(tensors, options, needs, grad))
     slopes, *columns = (column * grad if column.numel() else column for column in saved)
     of_tables: Tensors = [None] * COLUMN_SHIFT
     if needs & SCORE_NEEDS:
-        backward = sparse_score_gradients if sparse else score_gradients
-        of_tables = backward(slopes, _indexed(tensors), needs & SCORE_NEEDS)
-    of_columns = [column if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
-    return _in_order([*of_tables, *of_columns])
+        of_tables = score_gradients(slopes, _indexed(tensors), needs & SCORE_NEEDS)
+    return _in_order([*of_tables, *_wanted_columns(columns, needs)])
+
+
+def _wanted_columns(columns: Sequence[Tensor], needs: int) -> list[Tensor | None]:
+    return [column if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
 
 
 class _EagerLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, options: tuple[Any, ...], sparse: bool, needs: int, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, options: tuple[Any, ...], needs: int, *tensors: Tensor | None) -> Tensor:
         with below_autograd():
             loss, *saved = _op(*tensors, *options, needs)
         ctx.save_for_backward(*tensors, *saved)
-        ctx.options, ctx.sparse, ctx.needs = options, sparse, needs
+        ctx.options, ctx.needs = options, needs
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         tensors, saved = ctx.saved_tensors[:N_TENSORS], ctx.saved_tensors[N_TENSORS:]
-        return (None, None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad, ctx.sparse))
+        return (None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad))
+
+
+class _SparseLoss(torch.autograd.Function):
+    """The forward pass makes the gradient rows while it holds the rows of a pair; the backward pass hands them over."""
+
+    @staticmethod
+    def forward(ctx: Any, options: tuple[Any, ...], needs: int, *tensors: Tensor | None) -> Tensor:
+        with below_autograd():
+            loss, *ctx.gradients = _op_sparse(*tensors, *options, needs)
+        ctx.save_for_backward(*tensors)
+        ctx.options, ctx.needs = options, needs
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("mf_loss: second derivatives need sparse_grad=False")
+        tensors, gradients = ctx.saved_tensors, ctx.gradients
+        ctx.gradients = None
+        if gradients is None:  # a second backward pass: the first one gave its buffers away
+            gradients = _op_sparse(*tensors, *ctx.options, ctx.needs)[1:]
+        if not (grad.is_cpu and grad.item() == 1.0):
+            for gradient in gradients:
+                if gradient.is_floating_point():
+                    gradient.mul_(grad)
+        of_tables = sparse_tables(gradients[5:], _indexed(tensors), ctx.needs)
+        return (None, None, *_in_order([*of_tables, *_wanted_columns(gradients[1:5], ctx.needs)]))
 
 
 class _FunctionalLoss(torch.autograd.Function):
@@ -174,31 +204,36 @@ def mf_loss(
         user_bias: a, [U], or None.
         item_bias: b, [I], or None.
         offset: a number, or a 0-d tensor (which then gets a gradient), added to every score.
-        loss: "mse", "mae" or "bce", as in `pointwise_loss`.
-        exposures: None for these losses.
-        pseudo_targets: p, [B], or None.
+        loss: "mse", "mae" or "bce", as in `pointwise_loss`; "exposure", as `exposure_loss`, and "relmf", the log form
+            of `relmf_loss`, where the targets are the clicks, in [0, 1].
+        exposures: [B], for "exposure" in [0, 1], and above 0 where there is a click, for "relmf" in (0, 1]; None for
+            the other losses.
+        pseudo_targets: p, [B], or None; not with "exposure" and "relmf".
         reduction: "mean" over the batch (NaN of no pairs) or "sum".
         sparse_grad: give the tables coalesced sparse gradients, as in `mf_score`. Eager mode and first derivatives
             only.
-        validate: on CUDA, check the indices, at the price of a synchronisation; an unchecked pair with an index out of
-            range makes the loss NaN, and no row is read for it. On the CPU indices are always checked.
+        validate: on CUDA, check the indices, and clicks and exposures, at the price of synchronisations; an unchecked
+            pair with an index out of range makes the loss NaN, and no row is read for it. On the CPU they are always
+            checked.
 
     Returns:
         A 0-d tensor, the dtype of user_factors.
 
     Raises:
-        ValueError: a shape, dtype, device or option other than the above; the message names the argument.
+        ValueError: a shape, dtype, device or option other than the above, or a click or an exposure outside its range,
+            NaN included; the message names the argument.
         IndexError: an index out of range; the message names the argument, the index and its position.
 
     Notes:
         Twice differentiable in all float tensors when sparse_grad is False. Neither gathered rows nor scores are kept:
-        the forward pass saves one slope a pair. NaN propagates. The same bits for every number of threads and every
-        launch.
+        the forward pass saves one slope a pair, and with sparse_grad the gradient rows themselves. Any other NaN
+        propagates. The same bits for every number of threads and every launch.
 
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5; with weights
         1 / q Schnabel et al. 2016, "Recommendations as Treatments", eq. 10; with pseudo targets Wang et al. 2019,
-        "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6.
+        "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6; the losses of clicks as
+        in their own operators.
     """
     offset_tensor, offset_value = checked_offset(offset)
     check_tensors(
@@ -227,4 +262,4 @@ def mf_loss(
         return _FunctionalLoss.apply(options, *tensors)[0]
     if needs == 0:
         return _op(*tensors, *options, 0)[0]
-    return _EagerLoss.apply(options, sparse_grad, needs, *tensors)
+    return (_SparseLoss if sparse_grad else _EagerLoss).apply(options, needs, *tensors)
