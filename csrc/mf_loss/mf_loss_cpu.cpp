@@ -4,7 +4,6 @@
 #include "common/parallel.h"
 #include "common/simd.h"
 #include "mf_loss/mf_loss_kernels.h"
-#include "mf_score/direct_rows.h"
 #include "mf_score/score_block.h"
 #include "pointwise_loss/row_blocks.h"
 
@@ -13,19 +12,17 @@ namespace {
 
 using row_blocks::rows_or_scratch;
 
-constexpr int64_t kTile = 128;  // pairs whose rows stay in the nearest caches from the scores to the gradients
-
 struct BlockSum {
-  double loss = 0;
-  int invalid = 0;
+  double loss;
+  int invalid;
 };
 
 template <class Loss, class T>
 struct LossBlock {
   static DEBIAS_HD void run(const LossRows<T>* rows, const T* __restrict scores, int64_t begin, int64_t end,
                             BlockSum* sum) {
-    alignas(64) T scratch[5][kTile];
-    alignas(64) T ones[kTile];
+    alignas(64) T scratch[5][kPairBlock];
+    alignas(64) T ones[kPairBlock];
     const int64_t n = end - begin;
     if (!rows->weights)
       for (int64_t k = 0; k < n; ++k) ones[k] = T(1);
@@ -52,24 +49,18 @@ struct LossBlock {
       loss += static_cast<double>(row.value);
       invalid |= !row.valid;
     }
-    sum->loss += loss;
-    sum->invalid |= invalid;
+    *sum = {loss, invalid};
   }
 };
 
 // Partial sums of fixed blocks, added in order: the same bits for every thread count.
 template <class Loss, class T, class Index>
-RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows, const DirectRows<T>& direct) {
-  const bool with_rows = direct.user_rows || direct.item_rows;
+RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows) {
   std::vector<BlockSum> partial(static_cast<size_t>(block_count(score.batch, kPairBlock)));
   parallel_blocks(score.batch, kPairBlock, serial_below(score.factors), [&](int64_t block, int64_t begin, int64_t end) {
-    alignas(64) T scores[kTile];
-    for (int64_t tile = begin; tile < end; tile += kTile) {
-      const int64_t stop = std::min(end, tile + kTile);
-      simd_run<ScoreBlock<T, Index>>(&score, tile, stop, scores);
-      simd_run<LossBlock<Loss, T>>(&rows, scores, tile, stop, &partial[static_cast<size_t>(block)]);
-      if (with_rows) simd_run<DirectRowsBlock<T, Index>>(&score, &direct, rows.grad_scores + tile, tile, stop);
-    }
+    alignas(64) T scores[kPairBlock];
+    simd_run<ScoreBlock<T, Index>>(&score, begin, end, scores);
+    simd_run<LossBlock<Loss, T>>(&rows, scores, begin, end, &partial[static_cast<size_t>(block)]);
   });
   RowSums sums;
   for (const BlockSum& block : partial) {
@@ -84,15 +75,13 @@ RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows, 
 namespace cpu {
 
 template <class T, class Index>
-RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows,
-                const DirectRows<T>& direct) {
+RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows) {
   return with_row_loss(loss.kind, loss.pseudo_targets,
-                       [&](auto row_loss) { return run_blocks<decltype(row_loss)>(score, rows, direct); });
+                       [&](auto row_loss) { return run_blocks<decltype(row_loss)>(score, rows); });
 }
 
-#define DEBIAS_INSTANTIATE(T, Index)                                                               \
-  template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<T, Index>&, const LossRows<T>&, \
-                           const DirectRows<T>&);
+#define DEBIAS_INSTANTIATE(T, Index) \
+  template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<T, Index>&, const LossRows<T>&);
 DEBIAS_INSTANTIATE(float, int32_t)
 DEBIAS_INSTANTIATE(float, int64_t)
 DEBIAS_INSTANTIATE(double, int32_t)

@@ -33,8 +33,7 @@ namespace cpu {
 // score.scores is not used: no score is kept. `direct` takes the gradient rows that no two pairs share, and
 // needs rows.grad_scores.
 template <class T, class Index>
-RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows,
-                const DirectRows<T>& direct);
+RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows);
 }  // namespace cpu
 
 namespace cuda {

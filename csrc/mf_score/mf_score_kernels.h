@@ -34,16 +34,6 @@ struct RowGradientArgs {
   T* grad_bias;  // null: not wanted
 };
 
-// Gradient rows that a pair writes by itself: row slots[k] of sample k, none where the slot is negative. Null rows are
-// not wanted.
-template <class T>
-struct DirectRows {
-  const int64_t* user_slots;  // [B]
-  const int64_t* item_slots;  // [B]
-  T* user_rows;
-  T* item_rows;
-};
-
 namespace cpu {
 template <class T, class Index>
 void mf_score(const MFScoreArgs<T, Index>& args);

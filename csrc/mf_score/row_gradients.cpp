@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kSortApart = 1024;  // samples from which a second thread pays for sorting the second side
 
-SparseRows empty_outputs(const Side& side, const Tensor& like, int64_t distinct) {
+SparseRows sparse_outputs(const Side& side, const Tensor& like, int64_t distinct) {
   return {torch::stable::new_empty(like, {distinct}, ScalarType::Long),
           side.want_rows ? torch::stable::new_empty(like, {distinct, side.other_factors.size(1)})
                          : torch::stable::new_empty(like, {0}),
@@ -37,7 +37,7 @@ SparseRows sparse_gradient_cuda(const Side& side, const Tensor& grad, void* stre
   cuda::segment_heads(pointer<Index>(sorted), batch, output<int64_t>(heads), stream);
   const Tensor slots = cumsum(heads);
   const int64_t distinct = cuda::read_last(pointer<int64_t>(slots), batch, stream);
-  const SparseRows out = empty_outputs(side, grad, distinct);
+  const SparseRows out = sparse_outputs(side, grad, distinct);
   dispatch_storage(grad.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
     cuda::compact_row_gradient(row_gradient_args<T, Index>(side, grad, std::get<1>(out), std::get<2>(out)),
@@ -96,34 +96,13 @@ RowsAndBias dense_gradient(const Side& side, const Tensor& grad, const Segments&
   return out;
 }
 
-SparseRows no_sparse_rows(const Tensor& like) {
-  const Tensor none = torch::stable::new_empty(like, {0});
-  return {torch::stable::new_empty(like, {0}, ScalarType::Long), none, none};
-}
-
-SparseRows sparse_outputs(const Side& side, const Tensor& like, const Segments& segments) {
-  const SparseRows out = empty_outputs(side, like, static_cast<int64_t>(segments.rows.size()));
-  std::copy(segments.rows.begin(), segments.rows.end(), output<int64_t>(std::get<0>(out)));
-  return out;
-}
-
-void fill_shared_rows(const Side& side, const Tensor& grad, const Segments& shared, const Tensor& values) {
-  const Tensor no_bias = torch::stable::new_empty(grad, {0});
-  if (!shared.rows.empty()) gradient_cpu(side, grad, shared, false, values, no_bias);
-}
-
-void fill_bias(const Side& side, const Tensor& grad, const Segments& segments, const Tensor& bias) {
-  const Tensor no_rows = torch::stable::new_empty(grad, {0});
-  if (side.want_bias && !segments.rows.empty()) gradient_cpu(side, grad, segments, true, no_rows, bias);
-}
-
 SparseRows sparse_gradient(const Side& side, const Tensor& grad, const Segments& segments) {
-  SparseRows out = no_sparse_rows(grad);
-  if (!side.wanted() || grad.numel() == 0) return empty_outputs(side, grad, 0);
+  SparseRows out = sparse_outputs(side, grad, static_cast<int64_t>(segments.rows.size()));
+  if (!side.wanted() || grad.numel() == 0) return out;
   on_device_of(
       grad,
       [&] {
-        out = sparse_outputs(side, grad, segments);
+        std::copy(segments.rows.begin(), segments.rows.end(), output<int64_t>(std::get<0>(out)));
         gradient_cpu(side, grad, segments, true, std::get<1>(out), std::get<2>(out));
       },
       [&](void* stream) {

@@ -47,12 +47,6 @@ RowsAndBias dense_gradient(const Side& side, const Tensor& grad, const Segments&
 
 using SparseRows = std::tuple<Tensor, Tensor, Tensor>;  // row indices, values, bias values
 SparseRows sparse_gradient(const Side& side, const Tensor& grad, const Segments& segments);
-SparseRows no_sparse_rows(const Tensor& like);
-// On the CPU, in parts: the row indices and values to be filled, the sums of shared rows (`rows` of `shared` are rows
-// of `values`), the sums of the bias.
-SparseRows sparse_outputs(const Side& side, const Tensor& like, const Segments& segments);
-void fill_shared_rows(const Side& side, const Tensor& grad, const Segments& shared, const Tensor& values);
-void fill_bias(const Side& side, const Tensor& grad, const Segments& segments, const Tensor& bias);
 
 // The sum of the slopes, or no elements.
 Tensor offset_gradient(const Tensor& grad, int64_t needs);

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from debias_ext._autograd import Tensors, below_autograd, differentiable_gradients, needs_gradient, transforms_active
 from debias_ext._inputs import check_tensors, validated
-from debias_ext.ops.mf_score import checked_offset, mf_score, score_gradients, sparse_tables
+from debias_ext.ops.mf_score import checked_offset, mf_score, score_gradients, sparse_score_gradients
 from debias_ext.reference.mf_loss import row_loss
 
 _op = torch.ops.debias_ext.mf_loss.default
-_op_sparse = torch.ops.debias_ext.mf_loss_sparse.default
 
 # The tensors of the operator, in its order: the arguments of mf_score, then the columns of the loss. Bit k of `needs`
 # stands for the k-th tensor that is not an index.
@@ -68,62 +67,33 @@ def _differentiable_gradients(tensors: Tensors, options: tuple[Any, ...], needs:
 
 
 def _gradients(
-    tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor
+    tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Sequence[Tensor], grad: Tensor, sparse: bool = False
 ) -> list[Tensor | None]:
     """One per tensor, from the slopes that the forward pass saved, or differentiable ones where autograd records."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not sparse:
         return _in_order(_differentiable_gradients(tensors, options, needs, grad))
     slopes, *columns = (column * grad if column.numel() else column for column in saved)
     of_tables: Tensors = [None] * COLUMN_SHIFT
     if needs & SCORE_NEEDS:
-        of_tables = score_gradients(slopes, _indexed(tensors), needs & SCORE_NEEDS)
-    return _in_order([*of_tables, *_wanted_columns(columns, needs)])
-
-
-def _wanted_columns(columns: Sequence[Tensor], needs: int) -> list[Tensor | None]:
-    return [column if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
+        backward = sparse_score_gradients if sparse else score_gradients
+        of_tables = backward(slopes, _indexed(tensors), needs & SCORE_NEEDS)
+    of_columns = [column if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
+    return _in_order([*of_tables, *of_columns])
 
 
 class _EagerLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, options: tuple[Any, ...], needs: int, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, options: tuple[Any, ...], sparse: bool, needs: int, *tensors: Tensor | None) -> Tensor:
         with below_autograd():
             loss, *saved = _op(*tensors, *options, needs)
         ctx.save_for_backward(*tensors, *saved)
-        ctx.options, ctx.needs = options, needs
+        ctx.options, ctx.sparse, ctx.needs = options, sparse, needs
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         tensors, saved = ctx.saved_tensors[:N_TENSORS], ctx.saved_tensors[N_TENSORS:]
-        return (None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad))
-
-
-class _SparseLoss(torch.autograd.Function):
-    """The forward pass makes the gradient rows while it holds the rows of a pair; the backward pass hands them over."""
-
-    @staticmethod
-    def forward(ctx: Any, options: tuple[Any, ...], needs: int, *tensors: Tensor | None) -> Tensor:
-        with below_autograd():
-            loss, *ctx.gradients = _op_sparse(*tensors, *options, needs)
-        ctx.save_for_backward(*tensors)
-        ctx.options, ctx.needs = options, needs
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("mf_loss: second derivatives need sparse_grad=False")
-        tensors, gradients = ctx.saved_tensors, ctx.gradients
-        ctx.gradients = None
-        if gradients is None:  # a second backward pass: the first one gave its buffers away
-            gradients = _op_sparse(*tensors, *ctx.options, ctx.needs)[1:]
-        if not (grad.is_cpu and grad.item() == 1.0):
-            for gradient in gradients:
-                if gradient.is_floating_point():
-                    gradient.mul_(grad)
-        of_tables = sparse_tables(gradients[5:], _indexed(tensors), ctx.needs)
-        return (None, None, *_in_order([*of_tables, *_wanted_columns(gradients[1:5], ctx.needs)]))
+        return (None, None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad, ctx.sparse))
 
 
 class _FunctionalLoss(torch.autograd.Function):
@@ -226,8 +196,8 @@ def mf_loss(
 
     Notes:
         Twice differentiable in all float tensors when sparse_grad is False. Neither gathered rows nor scores are kept:
-        the forward pass saves one slope a pair, and with sparse_grad the gradient rows themselves. Any other NaN
-        propagates. The same bits for every number of threads and every launch.
+        the forward pass saves one slope a pair. Any other NaN propagates. The same bits for every number of threads and
+        every launch.
 
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5; with weights
@@ -262,4 +232,4 @@ def mf_loss(
         return _FunctionalLoss.apply(options, *tensors)[0]
     if needs == 0:
         return _op(*tensors, *options, 0)[0]
-    return (_SparseLoss if sparse_grad else _EagerLoss).apply(options, needs, *tensors)
+    return _EagerLoss.apply(options, sparse_grad, needs, *tensors)
