@@ -7,6 +7,7 @@ from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
 from debias_ext.ops.mf_epoch import mf_epoch_, mf_epoch_order
+from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.mf_step import mf_step_
 from debias_ext.ops.pointwise_loss import pointwise_loss
@@ -23,6 +24,7 @@ __all__ = [
     "ips_loss",
     "mf_epoch_",
     "mf_epoch_order",
+    "mf_loss",
     "mf_score",
     "mf_step_",
     "pointwise_loss",

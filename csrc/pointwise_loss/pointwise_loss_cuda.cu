@@ -1,27 +1,9 @@
-#include "common/reduce.cuh"
 #include "pointwise_loss/pointwise_loss_kernels.h"
 #include "pointwise_loss/pointwise_loss_math.h"
+#include "pointwise_loss/row_sums.cuh"
 
 namespace debias {
 namespace {
-
-constexpr int kSums = 3;  // loss, weight, invalid rows
-
-template <class Storage>
-__device__ __forceinline__ void write_row(Storage* rows, int64_t k, accumulator_t<Storage> value) {
-  if (rows) rows[k] = from_float<Storage>(value);
-}
-
-__device__ __forceinline__ void write_partial(double* partial, double loss, double weight, double invalid) {
-  loss = block_sum(loss);
-  weight = block_sum(weight);
-  invalid = block_sum(invalid);
-  if (threadIdx.x != 0) return;
-  double* mine = partial + kSums * static_cast<int64_t>(blockIdx.x);
-  mine[0] = loss;
-  mine[1] = weight;
-  mine[2] = invalid;
-}
 
 template <class Loss, class WeightOf, class Storage>
 __global__ void __launch_bounds__(kReduceThreads, 1)
@@ -90,16 +72,12 @@ __global__ void write_loss_kernel(const double* sums, double scale, bool self_no
   *loss = from_float<Storage>(static_cast<accumulator_t<Storage>>(value));
 }
 
-void finish(double* workspace, unsigned blocks, cudaStream_t stream) {
-  launch(final_sums_kernel, 1u, kReduceThreads, 0, stream, workspace + kSums, static_cast<int>(blocks), workspace);
-}
-
 template <class Loss, class WeightOf, class Storage>
 void run(const WeightedLossArgs<Storage>& args, const double* sums, double* workspace, cudaStream_t stream) {
   const unsigned blocks = reduce_blocks(args.n);
   launch(weighted_loss_kernel<Loss, WeightOf, Storage>, blocks, kReduceThreads, 0, stream, args, sums,
          workspace + kSums);
-  finish(workspace, blocks, stream);
+  cuda::finish_sums(workspace, blocks, stream);
 }
 
 template <class Loss, class Storage>
@@ -118,12 +96,17 @@ template <class Loss, class Storage>
 void run(const DoublyRobustArgs<Storage>& args, double* workspace, cudaStream_t stream) {
   const unsigned blocks = reduce_blocks(args.n);
   launch(doubly_robust_kernel<Loss, Storage>, blocks, kReduceThreads, 0, stream, args, workspace + kSums);
-  finish(workspace, blocks, stream);
+  cuda::finish_sums(workspace, blocks, stream);
 }
 
 }  // namespace
 
 namespace cuda {
+
+void finish_sums(double* workspace, unsigned blocks, void* stream) {
+  launch(final_sums_kernel, 1u, kReduceThreads, 0, static_cast<cudaStream_t>(stream), workspace + kSums,
+         static_cast<int>(blocks), workspace);
+}
 
 int64_t row_loss_workspace(int64_t n) { return kSums * (1 + static_cast<int64_t>(reduce_blocks(n))); }
 

@@ -3,6 +3,7 @@
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.ips_loss import ips_loss
+from debias_ext.reference.mf_loss import mf_loss
 from debias_ext.reference.mf_score import mf_score
 from debias_ext.reference.mf_step import mf_epoch_, mf_step_
 from debias_ext.reference.pointwise_loss import pointwise_loss
@@ -13,6 +14,7 @@ __all__ = [
     "group_ranking",
     "ips_loss",
     "mf_epoch_",
+    "mf_loss",
     "mf_score",
     "mf_step_",
     "pointwise_loss",
