@@ -112,8 +112,7 @@ __device__ __forceinline__ accumulator_t<Storage> row_sum(const SideArgs<Storage
   for (int64_t q = begin; q < side.n && side.sorted[q] == row; ++q) {
     const int64_t k = side.order[q], from = side.source_row[k];
     if (from < 0) continue;
-    sum += side.slopes[k] *
-           (f < 0 ? T(1) : static_cast<T>(to_float(side.source[from * side.factors + f])));
+    sum += side.slopes[k] * (f < 0 ? T(1) : static_cast<T>(to_float(side.source[from * side.factors + f])));
   }
   return sum;
 }
@@ -280,8 +279,8 @@ void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batc
   launch_side(options.optimizer.kind, items, on);
 }
 
-#define DEBIAS_INSTANTIATE(T)                                                                                \
-  template void gather_values(const T*, const int64_t*, int64_t, int64_t, int64_t, T*, void*);               \
+#define DEBIAS_INSTANTIATE(T)                                                                  \
+  template void gather_values(const T*, const int64_t*, int64_t, int64_t, int64_t, T*, void*); \
   template void mf_step(const Model<T, accumulator_t<T>>&, const DeviceBatch<T>&, const StepOptions&, void*);
 DEBIAS_INSTANTIATE(float)
 DEBIAS_INSTANTIATE(double)
