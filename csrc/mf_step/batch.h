@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "common/segment.h"
 #include "mf_step/mf_step_kernels.h"
 
 namespace debias {

@@ -2,7 +2,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "common/dispatch.h"
-#include "common/index_check.h"
+#include "mf_step/device_steps.h"
 #include "mf_step/epoch_order.h"
 #include "mf_step/mf_step_inputs.h"
 
@@ -17,17 +17,13 @@ void check_order(const Tensor& order, const Tensor& users, bool validate) {
     value_error("order must be int64, got ", dtype_name(order.scalar_type()));
   check_same_device("order", order, "users", users);
   check_same_shape("order", order, "users", users);
-  if (validate && !runs_cuda_kernels(order))
-    check_indices_cpu("order", pointer<int64_t>(order), order.numel(), users.numel());
+  if (validate) check_table_indices("order", order, users.numel());
 }
 
-template <class T, class Index>
-double run_cpu(const StepTensors& in, const StepOptions& options, const EpochPlan& plan) {
-  return cpu::mf_steps(model_of<T, T>(in), samples_of<T, Index>(in), plan, options);
-}
-
+// The sum of the losses of every sample visited, before the update of its batch.
 Tensor run(const StepTensors& in, const StepOptions& options, const EpochPlan& plan) {
   const Tensor loss = torch::stable::new_empty(in.user_factors, {}, ScalarType::Double);
+  double* const total = output<double>(loss);
   on_device_of(
       in.user_factors,
       [&] {
@@ -35,11 +31,19 @@ Tensor run(const StepTensors& in, const StepOptions& options, const EpochPlan& p
           using T = typename decltype(type)::type;
           dispatch_index(in.users.scalar_type(), [&](auto index) {
             using Index = typename decltype(index)::type;
-            *output<double>(loss) = run_cpu<T, Index>(in, options, plan);
+            *total = cpu::mf_steps(model_of<T>(in), samples_of<T, Index>(in), plan, options);
           });
         });
       },
-      [](void*) { value_error("mf_step_ does not run on CUDA yet"); });
+      [&](void* stream) {
+        dispatch_storage(in.user_factors.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          dispatch_index(in.users.scalar_type(), [&](auto index) {
+            using Index = typename decltype(index)::type;
+            device_steps(model_of<T>(in), samples_of<T, Index>(in), in.user_factors, plan, options, total, stream);
+          });
+        });
+      });
   return loss;
 }
 

@@ -10,11 +10,10 @@
 namespace debias {
 namespace {
 
-constexpr int64_t kTaskGroups = 256;           // rows with samples of one task
-constexpr int64_t kTaskFloats = 1 << 15;       // parameters of one task that visits every row
-constexpr int64_t kBlockGroups = 32;           // rows whose scores are computed before their update
-constexpr int64_t kChunkSamples = 1 << 15;     // samples that are prepared at a time
-constexpr int64_t kSerialBelowFloats = 20000;  // floats of a batch that a second thread does not pay for
+constexpr int64_t kTaskGroups = 256;        // rows with samples of one task
+constexpr int64_t kTaskFloats = 1 << 15;    // parameters of one task that visits every row
+constexpr int64_t kBlockGroups = 32;        // rows whose scores are computed before their update
+constexpr int64_t kChunkSamples = 1 << 15;  // samples that are prepared at a time
 
 template <class F>
 void with_factors(int64_t d, F&& f) {

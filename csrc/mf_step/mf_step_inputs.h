@@ -6,8 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/dispatch.h"
-#include "common/index_check.h"
+#include "mf_score/score_inputs.h"
 #include "mf_step/mf_step_kernels.h"
 
 namespace debias {
@@ -123,27 +122,9 @@ inline void check_written(const StepTensors& in, OptimizerKind kind) {
   check_in_place(written);
 }
 
-inline void check_step_indices(const char* name, const Tensor& indices, int64_t rows) {
-  dispatch_index(indices.scalar_type(), [&](auto index) {
-    using Index = typename decltype(index)::type;
-    check_indices_cpu(name, pointer<Index>(indices), indices.numel(), rows);
-  });
-}
-
 // The same tensors, the columns of the samples contiguous.
 inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
-  check_dim("user_factors", in.user_factors, 2);
-  check_float("user_factors", in.user_factors);
-  check_dim("item_factors", in.item_factors, 2);
-  check_same_dtype("item_factors", in.item_factors, "user_factors", in.user_factors);
-  check_same_device("item_factors", in.item_factors, "user_factors", in.user_factors);
-  if (in.item_factors.size(1) != in.user_factors.size(1))
-    value_error("item_factors must have as many columns as user_factors, ", in.user_factors.size(1), ", got ",
-                in.item_factors.size(1));
-  check_dim("users", in.users, 1);
-  check_index("users", in.users);
-  check_same_device("users", in.users, "user_factors", in.user_factors);
-  check_like("items", in.items, "users", in.users);
+  check_table_shapes(in.user_factors, in.item_factors, in.users, in.items);
   check_column("targets", in.targets, in);
   check_column("weights", in.weights, in);
   check_column("exposures", in.exposures, in);
@@ -156,8 +137,8 @@ inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
   in.exposures = contiguous(in.exposures);
   in.pseudo_targets = contiguous(in.pseudo_targets);
   if (validate) {
-    check_step_indices("users", in.users, in.user_factors.size(0));
-    check_step_indices("items", in.items, in.item_factors.size(0));
+    check_table_indices("users", in.users, in.user_factors.size(0));
+    check_table_indices("items", in.items, in.item_factors.size(0));
   }
   return in;
 }
@@ -167,21 +148,22 @@ V* mutable_pointer(const std::optional<Tensor>& tensor) {
   return tensor ? static_cast<V*>(tensor->mutable_data_ptr()) : nullptr;
 }
 
-template <class T, class State>
-SideTables<T, State> side_of(const Tensor& factors, const std::optional<Tensor>& bias, const StateTensors& state) {
+template <class T>
+SideTables<T, accumulator_t<T>> side_of(const Tensor& factors, const std::optional<Tensor>& bias,
+                                        const StateTensors& state) {
   return {static_cast<T*>(factors.mutable_data_ptr()),
-          mutable_pointer<State>(state.first),
-          mutable_pointer<State>(state.second),
+          mutable_pointer<accumulator_t<T>>(state.first),
+          mutable_pointer<accumulator_t<T>>(state.second),
           mutable_pointer<T>(bias),
-          mutable_pointer<State>(state.bias_first),
-          mutable_pointer<State>(state.bias_second),
+          mutable_pointer<accumulator_t<T>>(state.bias_first),
+          mutable_pointer<accumulator_t<T>>(state.bias_second),
           factors.size(0)};
 }
 
-template <class T, class State>
-Model<T, State> model_of(const StepTensors& in) {
-  return {side_of<T, State>(in.user_factors, in.user_bias, in.user_state),
-          side_of<T, State>(in.item_factors, in.item_bias, in.item_state), in.user_factors.size(1)};
+template <class T>
+Model<T, accumulator_t<T>> model_of(const StepTensors& in) {
+  return {side_of<T>(in.user_factors, in.user_bias, in.user_state),
+          side_of<T>(in.item_factors, in.item_bias, in.item_state), in.user_factors.size(1)};
 }
 
 template <class T, class Index>

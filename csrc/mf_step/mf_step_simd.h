@@ -2,19 +2,12 @@
 #pragma once
 
 #include "common/simd.h"
+#include "mf_score/score_block.h"
 #include "mf_step/mf_step_kernels.h"
 
 namespace debias {
 
-constexpr int64_t kPrefetch = 8;     // rows ahead
 constexpr int64_t kSlopeChunk = 64;  // samples whose columns are gathered at a time
-
-template <class T>
-DEBIAS_HD void prefetch_row(const T* row, int64_t factors) {
-  const char* line = reinterpret_cast<const char*>(row);
-  const char* end = reinterpret_cast<const char*>(row + factors);
-  for (; line < end; line += 64) __builtin_prefetch(line);
-}
 
 // The samples of a batch grouped by one side, that side's tables, and what its gradients are made of.
 template <class T>
@@ -57,10 +50,7 @@ struct ScorePass {
         if (p + kPrefetch < end) prefetch_row(source + other[order[p + kPrefetch]] * d, d);
         const int64_t k = order[p];
         const T* __restrict factors = source + other[k] * d;
-        T sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t f = 0; f < d; ++f) sum += row[f] * factors[f];
-        scores[p] = sum + start + (other_bias ? other_bias[other[k]] : T(0));
+        scores[p] = dot(row, factors, d) + start + (other_bias ? other_bias[other[k]] : T(0));
       }
     }
   }

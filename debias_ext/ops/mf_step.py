@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -143,8 +142,8 @@ def mf_step_(
         offset: added to every score s = P[u].Q[i] + a[u] + b[i] + offset.
         loss: "mse", "mae" or "bce", as in `pointwise_loss`.
         exposures: not read by these losses.
-        pseudo_targets: p, [B]; then the loss of a row is ell(s, p) + w (ell(s, t) - ell(s, p)): doubly robust with weights
-            o / q. Weight 0 makes a row a missing pair: its target is not used (but must not be NaN).
+        pseudo_targets: p, [B]; then the loss of a sample is ell(s, p) + w (ell(s, t) - ell(s, p)): doubly robust with
+            weights o / q. Weight 0 makes it a missing pair: its target is not used (but must not be NaN).
         l2: coefficient of half the squared norm of factor rows, added to the gradient before the optimiser sees it.
         l2_rows: "touched" decays each distinct row of the batch once; "all" every row of the tables, in time that grows
             with them.
@@ -168,7 +167,7 @@ def mf_step_(
         but for `validate`.
 
     Source:
-        Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any row loss.
+        Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any loss.
     """
     step = InPlaceStep(
         (user_factors, item_factors, user_bias, item_bias),
