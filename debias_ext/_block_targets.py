@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+Rated = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor | None]  # rows, columns, targets, weights
+
 
 class FactorTables(NamedTuple):
     """A factor model of the users and items of a block: scores P[u].Q[i] + a[u] + b[i].

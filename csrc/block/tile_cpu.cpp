@@ -196,9 +196,10 @@ class TileRun {
   template <class Target>
   double run(const Target& target) {
     pack_users();
-    const int64_t blocks = block_count(args_.m, block_), size = plan_.width[0] * kPanel;
+    const int64_t blocks = std::max<int64_t>(1, block_count(args_.m, block_)), size = plan_.width[0] * kPanel;
     std::vector<double> values(static_cast<size_t>(blocks), 0.0);
     Workspace<T> item_sums(plan_.want_items ? blocks * size : 0);
+    if (args_.m == 0) std::fill(item_sums.data(), item_sums.data() + (plan_.want_items ? size : 0), T(0));
     for (int64_t begin = 0; begin < args_.n; begin += kPanel) {
       plan_.panel_begin = begin;
       plan_.panel_count = std::min(kPanel, args_.n - begin);
@@ -213,7 +214,7 @@ class TileRun {
     write_users();
     double value = 0;
     for (double part : values) value += part;
-    return args_.scale * value;
+    return args_.loss_scale * value;
   }
 
  private:

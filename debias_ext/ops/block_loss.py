@@ -9,7 +9,7 @@ from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
-from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget
+from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget, Rated
 from debias_ext._inputs import loss_inputs, validated
 
 _constant_op = torch.ops.debias_ext.block_constant.default
@@ -122,7 +122,7 @@ def block_loss(
     *,
     user_bias: Tensor | None = None,
     item_bias: Tensor | None = None,
-    rated: tuple[Tensor | None, ...],
+    rated: Rated,
     unobserved: ConstantTarget | DRTarget | InterDTarget,
     reduction: str = "sum",
     validate: bool = True,
@@ -130,8 +130,8 @@ def block_loss(
     """Loss of all pairs of a user block and an item block, and of the rated ones, without a matrix of m x n.
 
     With s_ui = P[u].Q[i] + a[u] + b[i], sum_rated w_k (s_k - t_k)^2 plus what `unobserved` says of the other pairs, or
-    of all of them. `ConstantTarget` and the residual form of `DRTarget` take O((m + n) d^2 + rated d) operations through
-    Gram matrices in float64; `InterDTarget` and the label form visit every pair, tile by tile.
+    of all of them. `ConstantTarget` and the residual form of `DRTarget` take O((m + n) d^2 + rated d) operations,
+    through Gram matrices in float64; `InterDTarget` and the label form visit every pair, tile by tile.
 
     Args:
         user_factors: P, [m, d], float32 or float64; on CUDA float16 and bfloat16 as well, summed in float32.
@@ -163,9 +163,9 @@ def block_loss(
         gradients is a few copies of the tables and of the rated pairs' indices.
 
     Source:
-        Chen et al. 2021, "AutoDebias: Learning to Debias for Recommendation", eq. 8; Wang et al. 2019, "Doubly Robust
-        Joint Learning for Recommendation on Data Missing Not at Random", eq. 6; Ding et al. 2022, "Interpolative
-        Distillation for Unifying Biased and Debiased Recommendation", eq. 7 and 8.
+        Chen et al. 2021, "AutoDebias: Learning to Debias for Recommendation", the risk with w1, w2 and m; Wang et al.
+        2019, "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6; Ding et al. 2022,
+        "Interpolative Distillation for Unifying Biased and Debiased Recommendation", eq. 7 and 8.
     """
     rows, columns, targets, weights = _rated(rated)
     named: dict[str, Any] = {

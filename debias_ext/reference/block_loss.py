@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget
+from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget, Rated
+from debias_ext.reference._losses import error
 
 
 def block_loss(
@@ -15,17 +15,18 @@ def block_loss(
     *,
     user_bias: Tensor | None = None,
     item_bias: Tensor | None = None,
-    rated: tuple[Tensor | None, ...],
+    rated: Rated,
     unobserved: ConstantTarget | DRTarget | InterDTarget,
     reduction: str = "sum",
     epsilon: float | None = None,
 ) -> Tensor:
     """`epsilon`: e of InterD, by default that of the dtype."""
     scores = all_scores(FactorTables(user_factors, item_factors, user_bias, item_bias))
-    rows, columns, targets, weights = rated if len(rated) == 4 else (*rated, None)
-    at = (rows.long(), columns.long())
+    rows, columns, targets = rated[:3]
+    weights = rated[3] if len(rated) == 4 else None
     if weights is None:
         weights = torch.ones_like(targets)
+    at = (rows.long(), columns.long())
     missing = torch.ones_like(scores, dtype=torch.bool).index_put(at, torch.tensor(False, device=scores.device))
     if isinstance(unobserved, ConstantTarget):
         loss = _square(scores[at], targets, weights) + _constant(scores, at, missing, unobserved)
@@ -66,9 +67,8 @@ def _doubly_robust(
     if target.form == "residual":
         pseudo = (scores - (scores.detach() + imputed)).square()
         return pseudo.sum() + (weights * ((scores[at] - targets).square() - pseudo[at])).sum()
-    pseudo = F.softplus(scores) - imputed.sigmoid() * scores
-    rated = F.softplus(scores[at]) - targets * scores[at]
-    return pseudo.sum() + (weights * (rated - pseudo[at])).sum()
+    pseudo = error(scores, imputed.sigmoid(), "bce")
+    return pseudo.sum() + (weights * (error(scores[at], targets, "bce") - pseudo[at])).sum()
 
 
 def _interd(scores: Tensor, missing: Tensor, target: InterDTarget, epsilon: float | None) -> Tensor:
