@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <array>
-#include <memory>
+#include <utility>
 #include <vector>
 
 #include "common/parallel.h"
 #include "common/segment.h"
 #include "common/simd.h"
 #include "lookahead/lookahead_kernels.h"
+#include "lookahead/scratch.h"
 #include "lookahead/slot_map.h"
 
 namespace debias {
@@ -16,14 +17,6 @@ constexpr int64_t kMatchBlock = 8192;          // lower rows that one task looks
 constexpr int64_t kBlock = 256;                // samples, or slots, of one task
 constexpr int64_t kSerialBelowFloats = 50000;  // gathered floats that a second thread does not pay for
 constexpr int64_t kPrefetch = 8;               // samples ahead
-
-template <class T>
-using Buffer = std::unique_ptr<T[]>;
-
-template <class T>
-Buffer<T> buffer(int64_t n) {
-  return Buffer<T>(new T[static_cast<size_t>(std::max<int64_t>(n, 1))]);
-}
 
 // Samples by table row and slot; a slot is a place among the distinct rows of the upper batch.
 struct Samples {
@@ -36,27 +29,28 @@ struct Samples {
 template <class T>
 struct Side {
   const LookaheadTableArgs<T>* table;
-  Segments upper;                     // upper samples by row: slot j is row upper.rows[j]
-  Segments lower;                     // matched lower samples by slot
-  Buffer<T> stepped, stepped_bias;    // theta'
-  Buffer<T> response, response_bias;  // of Adam's step
-  Buffer<T> gradient, gradient_bias;  // response times the gradient of the upper loss at theta'
+  Segments upper;               // upper samples by row: slot j is row upper.rows[j]
+  Segments lower;               // matched lower samples by slot
+  T *stepped, *stepped_bias;    // theta'
+  T *response, *response_bias;  // of Adam's step, else null
+  T *gradient, *gradient_bias;  // response times the gradient of the upper loss at theta'
   int64_t slots() const { return static_cast<int64_t>(upper.rows.size()); }
 };
 
 template <class T, class Index>
 struct Problem {
   const LookaheadArgs<T, Index>* args;
-  std::array<Side<T>, 2> sides;
+  std::array<Side<T>, 2> sides;  // users, items
   Samples upper, lower;
-  Buffer<T> lower_scores, lower_slopes, upper_slopes;
+  T *lower_scores, *lower_slopes, *upper_slopes;
 };
 
 template <class T>
-DEBIAS_HD void prefetch_row(const T* row, int64_t d) {
-  const char* line = reinterpret_cast<const char*>(row);
-  const char* end = reinterpret_cast<const char*>(row + d);
+DEBIAS_HD void prefetch_row(const LookaheadTableArgs<T>& table, int64_t row, int64_t d) {
+  const char* line = reinterpret_cast<const char*>(table.factors + row * d);
+  const char* end = reinterpret_cast<const char*>(table.factors + (row + 1) * d);
   for (; line < end; line += 64) __builtin_prefetch(line);
+  if (table.bias) __builtin_prefetch(table.bias + row);
 }
 
 template <class T>
@@ -90,8 +84,8 @@ struct LowerScores {
     const int64_t *user = samples.row[0].data(), *item = samples.row[1].data(), *position = samples.position.data();
     for (int64_t m = begin; m < end; ++m) {
       if (m + kPrefetch < end) {
-        prefetch_row(users.factors + user[m + kPrefetch] * d, d);
-        prefetch_row(items.factors + item[m + kPrefetch] * d, d);
+        prefetch_row(users, user[m + kPrefetch], d);
+        prefetch_row(items, item[m + kPrefetch], d);
       }
       T score = dot(users.factors + user[m] * d, items.factors + item[m] * d, d);
       if (users.bias) score += users.bias[user[m]];
@@ -113,14 +107,15 @@ struct StepRows {
     const AssumedStep step = problem->args->step;
     const int64_t d = problem->args->factors, *other = problem->lower.row[1 - which].data();
     const int64_t* order = side.lower.order.data();
-    const T* slopes = problem->lower_slopes.get();
+    const T* slopes = problem->lower_slopes;
     // Slots without lower samples are no segment: walk both lists.
     const auto& slots = side.lower.rows;
     auto j = static_cast<size_t>(std::lower_bound(slots.begin(), slots.end(), begin) - slots.begin());
     for (int64_t slot = begin; slot < end; ++slot) {
       const int64_t row = side.upper.rows[static_cast<size_t>(slot)];
+      if (slot + kPrefetch < end) prefetch_row(table, side.upper.rows[static_cast<size_t>(slot + kPrefetch)], d);
       const T* __restrict theta = table.factors + row * d;
-      T* __restrict out = side.stepped.get() + slot * d;
+      T* __restrict out = side.stepped + slot * d;
       T bias_gradient = 0;
       const bool touched = j < slots.size() && slots[j] == slot;
       add_row(out, theta, touched ? static_cast<T>(step.l2) : T(0), d, true);
@@ -132,7 +127,7 @@ struct StepRows {
         }
         ++j;
       }
-      T* response = side.response.get();
+      T* response = side.response;
       const T* exp_avg = table.exp_avg ? table.exp_avg + row * d : theta;
       const T* exp_avg_sq = table.exp_avg_sq ? table.exp_avg_sq + row * d : theta;
       if (response) {
@@ -150,8 +145,8 @@ struct StepRows {
       const T m = table.bias_exp_avg ? table.bias_exp_avg[row] : T(0);
       const T v = table.bias_exp_avg_sq ? table.bias_exp_avg_sq[row] : T(0);
       const Stepped<T> to = assumed_step(step, table.bias[row], bias_gradient, m, v);
-      side.stepped_bias[static_cast<size_t>(slot)] = to.value;
-      if (response) side.response_bias[static_cast<size_t>(slot)] = to.response;
+      side.stepped_bias[slot] = to.value;
+      if (response) side.response_bias[slot] = to.response;
     }
   }
 };
@@ -168,11 +163,11 @@ struct UpperRows {
     const T scale = static_cast<T>(rows.coefficient);
     double sum = 0;
     for (int64_t k = begin; k < end; ++k) {
-      T score = dot(users.stepped.get() + user[k] * d, items.stepped.get() + item[k] * d, d);
-      if (user_bias) score += users.stepped_bias[static_cast<size_t>(user[k])];
-      if (item_bias) score += items.stepped_bias[static_cast<size_t>(item[k])];
+      T score = dot(users.stepped + user[k] * d, items.stepped + item[k] * d, d);
+      if (user_bias) score += users.stepped_bias[user[k]];
+      if (item_bias) score += items.stepped_bias[item[k]];
       const UpperRow<T> row = upper_row(rows.kind, row_input(rows, score, k));
-      problem->upper_slopes[static_cast<size_t>(k)] = scale * row.score;
+      problem->upper_slopes[k] = scale * row.score;
       if (rows.grad_targets) rows.grad_targets[k] = scale * row.target;
       if (rows.grad_source) rows.grad_source[k] = scale * row.source;
       sum += static_cast<double>(row.value);
@@ -188,20 +183,19 @@ struct GradientRows {
     Side<T>& side = problem->sides[which];
     const Side<T>& others = problem->sides[1 - which];
     const int64_t d = problem->args->factors, *other = problem->upper.slot[1 - which].data();
-    const T* slopes = problem->upper_slopes.get();
+    const T* slopes = problem->upper_slopes;
     const T lr = static_cast<T>(problem->args->step.lr);
-    const T* response = side.response.get();
+    const T* response = side.response;
     for (int64_t slot = begin; slot < end; ++slot) {
-      T* __restrict out = side.gradient.get() + slot * d;
+      T* __restrict out = side.gradient + slot * d;
       T bias = 0;
       const int64_t first = side.upper.offsets[static_cast<size_t>(slot)];
       for (int64_t p = first; p < side.upper.offsets[static_cast<size_t>(slot) + 1]; ++p) {
         const int64_t k = side.upper.order[static_cast<size_t>(p)];
         bias += slopes[k];
-        add_row(out, others.stepped.get() + other[k] * d, response ? slopes[k] : lr * slopes[k], d, p == first);
+        add_row(out, others.stepped + other[k] * d, response ? slopes[k] : lr * slopes[k], d, p == first);
       }
-      side.gradient_bias[static_cast<size_t>(slot)] =
-          bias * (response && side.table->bias ? side.response_bias[static_cast<size_t>(slot)] : lr);
+      side.gradient_bias[slot] = bias * (response && side.table->bias ? side.response_bias[slot] : lr);
       if (!response) continue;
 #pragma omp simd
       for (int64_t f = 0; f < d; ++f) out[f] *= response[slot * d + f];
@@ -223,14 +217,14 @@ struct Contraction {
       const int64_t user_slot = samples.slot[0][at], item_slot = samples.slot[1][at], k = samples.position[at];
       T contraction = 0;
       if (user_slot >= 0) {
-        contraction += dot(items.table->factors + samples.row[1][at] * d, users.gradient.get() + user_slot * d, d);
-        if (user_bias) contraction += users.gradient_bias[static_cast<size_t>(user_slot)];
+        contraction += dot(items.table->factors + samples.row[1][at] * d, users.gradient + user_slot * d, d);
+        if (user_bias) contraction += users.gradient_bias[user_slot];
       }
       if (item_slot >= 0) {
-        contraction += dot(users.table->factors + samples.row[0][at] * d, items.gradient.get() + item_slot * d, d);
-        if (item_bias) contraction += items.gradient_bias[static_cast<size_t>(item_slot)];
+        contraction += dot(users.table->factors + samples.row[0][at] * d, items.gradient + item_slot * d, d);
+        if (item_bias) contraction += items.gradient_bias[item_slot];
       }
-      const LowerRow<T> row = lower_row(rows.kind, row_input(rows, problem->lower_scores[at], k));
+      const LowerRow<T> row = lower_row(rows.kind, row_input(rows, problem->lower_scores[m], k));
       const T cotangent = -row_coefficient<T>(rows, k) * contraction;
       if (rows.grad_imputations) rows.grad_imputations[k] = cotangent * row.imputation;
       if (k >= rows.n_rated) continue;
@@ -297,18 +291,6 @@ Segments by_slot(std::vector<int64_t> slot, int64_t slots) {
   return segments;
 }
 
-template <class T>
-void allocate(Side<T>& side, int64_t d, bool adam) {
-  const int64_t slots = side.slots();
-  side.stepped = buffer<T>(slots * d);
-  side.stepped_bias = buffer<T>(slots);
-  side.gradient = buffer<T>(slots * d);
-  side.gradient_bias = buffer<T>(slots);
-  if (!adam) return;
-  side.response = buffer<T>(slots * d);
-  side.response_bias = buffer<T>(slots);
-}
-
 template <class T, class Index>
 Problem<T, Index> make_problem(const LookaheadArgs<T, Index>& args) {
   Problem<T, Index> problem{};
@@ -322,15 +304,28 @@ Problem<T, Index> make_problem(const LookaheadArgs<T, Index>& args) {
                                     SlotMap(problem.sides[1].upper.rows, args.item_table.rows)};
   problem.upper = upper_samples(upper.users, upper.items, upper.n, maps);
   problem.lower = matched_samples(lower.users, lower.items, lower.n, maps);
-  for (int which = 0; which < 2; ++which) {
-    Side<T>& side = problem.sides[static_cast<size_t>(which)];
-    side.lower = by_slot(problem.lower.slot[static_cast<size_t>(which)], side.slots());
-    allocate(side, args.factors, args.step.adam != 0);
-  }
-  problem.lower_scores = buffer<T>(problem.lower.size());
-  problem.lower_slopes = buffer<T>(problem.lower.size());
-  problem.upper_slopes = buffer<T>(upper.n);
+  for (size_t which = 0; which < 2; ++which)
+    problem.sides[which].lower = by_slot(problem.lower.slot[which], problem.sides[which].slots());
   return problem;
+}
+
+// Calls give(pointer, count) for each array of the problem.
+template <class T, class Index, class Give>
+void each_array(Problem<T, Index>& problem, const Give& give) {
+  const int64_t d = problem.args->factors, matched = problem.lower.size();
+  for (Side<T>& side : problem.sides) {
+    const int64_t slots = side.slots();
+    give(side.stepped, slots * d);
+    give(side.gradient, slots * d);
+    give(side.stepped_bias, slots);
+    give(side.gradient_bias, slots);
+    if (!problem.args->step.adam) continue;
+    give(side.response, slots * d);
+    give(side.response_bias, slots);
+  }
+  give(problem.lower_scores, matched);
+  give(problem.lower_slopes, matched);
+  give(problem.upper_slopes, problem.args->upper.n);
 }
 
 }  // namespace
@@ -347,6 +342,10 @@ InvalidRow first_invalid_row(const LookaheadRowsArgs<T, Index>& rows) {
 template <class T, class Index>
 double lookahead_loss(const LookaheadArgs<T, Index>& args) {
   Problem<T, Index> problem = make_problem(args);
+  size_t bytes = 0;
+  each_array(problem, [&](T*, int64_t count) { bytes += scratch_bytes<T>(count); });
+  Scratch scratch(bytes);
+  each_array(problem, [&](T*& array, int64_t count) { array = scratch.take<T>(count); });
   const int64_t serial_below = kSerialBelowFloats / std::max<int64_t>(1, args.factors);
   const int64_t matched = problem.lower.size();
   const auto over_slots = [&](auto kernel) {

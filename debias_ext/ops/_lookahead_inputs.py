@@ -49,7 +49,8 @@ def check_keys(name: str, given: Any, known: tuple[str, ...], required: tuple[st
 def tensor_of(name: str, given: Mapping[str, Any], key: str, like: Tensor) -> Tensor:
     """given[key], a tensor on the device of `like`."""
     value = given[key]
-    check_tensor(f"{name}[{key!r}]", value)
+    if not isinstance(value, Tensor):
+        check_tensor(f"{name}[{key!r}]", value)
     if value.device != like.device:
         raise ValueError(f"{name}[{key!r}] must be on the device of user_factors, {like.device}, got {value.device}")
     return value

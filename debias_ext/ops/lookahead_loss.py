@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import RowLoss, Tensors
+from debias_ext._autograd import RowLoss, Tensors, below_autograd, needs_gradient, transforms_active
 from debias_ext._inputs import check_tensors, validated
 from debias_ext.ops._lookahead_inputs import LOWER, ROWS, adam_of, rows_of
 
@@ -47,16 +47,43 @@ class _FirstOrder(torch.autograd.Function):
 class FirstOrderLoss(RowLoss):
     """A loss whose gradients come with it, and whose second derivatives raise."""
 
+    def __call__(self, tensors: Tensors, options: tuple[Any, ...]) -> Tensor:
+        if torch.compiler.is_compiling() or transforms_active():
+            return super().__call__(tensors, options)
+        leaves = tensors[: self.n_gradients]
+        needs = needs_gradient(*leaves)
+        if needs == 0:
+            return self.operator(*tensors, *options, 0)[0]
+        return _EagerFirstOrder.apply(self, tensors, options, needs, *leaves)
+
     def gradients(
         self, tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Tensors, grad: Tensor
     ) -> list[Tensor | None]:
-        if len(saved) == 0:
-            with torch.no_grad():
-                saved = self.operator(*tensors, *options, needs)[1:]
-        first = [saved[k] * grad if needs >> k & 1 else None for k in range(self.n_gradients)]  # type: ignore[operator]
-        if torch.is_grad_enabled():
-            first = list(_FirstOrder.apply(len(first), *first, grad, *tensors[: self.n_gradients]))
+        first = _scaled(saved, needs, grad, tensors[: self.n_gradients])
         return first + [None] * (self.n_tensors - self.n_gradients)
+
+
+class _EagerFirstOrder(torch.autograd.Function):
+    """Holds the gradients, so that nothing else has to be saved."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rule: RowLoss, tensors: Tensors, options: tuple[Any, ...], needs: int, *leaves: Tensor | None
+    ):
+        with below_autograd():
+            loss, *ctx.gradients = rule.operator(*tensors, *options, needs)
+        ctx.save_for_backward(*leaves)
+        ctx.needs = needs
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return (None, None, None, None, *_scaled(ctx.gradients, ctx.needs, grad, ctx.saved_tensors))
+
+
+def _scaled(saved: Tensors, needs: int, grad: Tensor, leaves: Tensors) -> list[Tensor | None]:
+    first = [gradient * grad if needs >> k & 1 else None for k, gradient in enumerate(saved)]  # type: ignore[operator]
+    return list(_FirstOrder.apply(len(first), *first, grad, *leaves)) if torch.is_grad_enabled() else first
 
 
 def _no_reference(*_: Any) -> Tensor:
