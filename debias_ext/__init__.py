@@ -1,8 +1,10 @@
 """Fused operators for causal debiasing of recommender systems, for PyTorch on the CPU and on CUDA."""
 
+from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget
 from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
+from debias_ext.ops.block_loss import block_loss
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
@@ -12,8 +14,13 @@ from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.snips_loss import snips_loss
 
 __all__ = [
+    "ConstantTarget",
+    "DRTarget",
+    "FactorTables",
     "GroupRanking",
+    "InterDTarget",
     "__version__",
+    "block_loss",
     "dr_loss",
     "group_ranking",
     "has_cuda",
