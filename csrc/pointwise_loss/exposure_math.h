@@ -77,6 +77,7 @@ DEBIAS_HD Row<T> exposure_choice(T s, T click, T x) {
 // as that in the slopes. The slopes in x and the mixed one grow like e^s as x -> 1; in the logit everything is bounded.
 // Where x = 0, the slope in the click leaves out its infinite part log x.
 struct GivenExposure {
+  static constexpr bool clips = false, binary_form = true;
   template <class T>
   static DEBIAS_HD ExposureCases<T> cases(T s, T, T x) {
     constexpr T steepest = sizeof(T) == 4 ? T(80) : T(700);
@@ -110,6 +111,7 @@ struct GivenExposure {
 // Any logit but NaN. Without a click, only min(s, t) and s - t matter once both are large: shifting both towards 0
 // keeps e and f from vanishing together.
 struct ExposureLogit {
+  static constexpr bool clips = false, binary_form = true;
   template <class T>
   static DEBIAS_HD ExposureCases<T> cases(T s, T click, T t) {
     constexpr T deep = T(60);

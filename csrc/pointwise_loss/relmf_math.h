@@ -37,6 +37,7 @@ DEBIAS_HD Odds<T> odds(T s) {
 }
 
 struct RelmfSquare {
+  static constexpr bool clips = true, binary_form = false;
   template <class T>
   static DEBIAS_HD Row<T> at(T s, T click, T x, T clip = T(0)) {
     const InverseExposure<T> inverse = inverse_exposure(x, clip);
@@ -49,6 +50,7 @@ struct RelmfSquare {
 };
 
 struct RelmfLog {
+  static constexpr bool clips = true, binary_form = false;
   template <class T>
   static DEBIAS_HD Row<T> at(T s, T click, T x, T clip = T(0)) {
     const InverseExposure<T> inverse = inverse_exposure(x, clip);

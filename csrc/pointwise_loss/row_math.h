@@ -15,6 +15,19 @@ struct Row {
   int valid;  // the exposure lies in its range; the click is the caller's to check, is_click()
 };
 
+// Loss::clips: takes the least exposure that counts. Loss::binary_form: has a cheaper form for clicks of 0 or 1, which
+// leaves out the slope in the click.
+template <class Loss, bool binary, class T>
+DEBIAS_HD Row<T> click_row(T s, T click, T x, T clip) {
+  if constexpr (binary && Loss::binary_form) {
+    return Loss::at_binary(s, click, x);
+  } else if constexpr (Loss::clips) {
+    return Loss::at(s, click, x, clip);
+  } else {
+    return Loss::at(s, click, x);
+  }
+}
+
 template <class T>
 DEBIAS_HD int is_click(T click) {
   return click >= T(0) && click <= T(1);
