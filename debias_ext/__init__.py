@@ -4,10 +4,12 @@ from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, In
 from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
+from debias_ext.ops.additive_weights import additive_weights
 from debias_ext.ops.block_loss import block_loss
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
 from debias_ext.ops.group_ranking import group_ranking
+from debias_ext.ops.interd_loss import interd_loss
 from debias_ext.ops.ips_loss import ips_loss
 from debias_ext.ops.lookahead_loss import lookahead_loss
 from debias_ext.ops.mf_epoch import mf_epoch_, mf_epoch_order
@@ -31,11 +33,13 @@ __all__ = [
     "MFOptimizer",
     "PairSampler",
     "__version__",
+    "additive_weights",
     "block_loss",
     "dr_loss",
     "exposure_loss",
     "group_ranking",
     "has_cuda",
+    "interd_loss",
     "ips_loss",
     "lookahead_loss",
     "mf_epoch_",

@@ -51,6 +51,14 @@ def validated(validate: bool, tensor: Tensor) -> bool:
     return validate and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
+def number(name: str, value: object) -> float:
+    """The value as a float; a ValueError that names the argument when it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, got {type(value).__name__}") from None
+
+
 def exactly_one(first: str, a: Tensor | None, second: str, b: Tensor | None) -> None:
     """Raises a ValueError unless one of two alternative arguments is given."""
     if (a is None) == (b is None):

@@ -25,15 +25,27 @@ struct InterDCoefficients {
   T biased, debiased;  // w_b + w_d = 1, each with all its digits
 };
 
+// -1/2, 0 or 1/2; keeps NaN
+template <class T>
+DEBIAS_HD T half_sign(T x) {
+  const T side = (x > T(0) ? T(0.5) : T(0)) - (x < T(0) ? T(0.5) : T(0));
+  return x == x ? side : x;
+}
+
 template <InterDTargetKind kind, class T>
 DEBIAS_HD InterDCoefficients<T> interd_coefficients(T biased_loss, T debiased_loss, T gamma, T epsilon) {
   if constexpr (kind == InterDTargetKind::hard) {
-    const T side = T(0.5) * sign(gamma) * sign(biased_loss - debiased_loss);
+    const T side = T(2) * half_sign(gamma) * half_sign(biased_loss - debiased_loss);
     return {T(0.5) + side, T(0.5) - side};
-  } else {
-    const T logit = gamma * log_ratio(biased_loss + epsilon, debiased_loss + epsilon);
-    const T e = exp(-absolute(logit)), large = T(1) / (T(1) + e), small = e * large;
-    return {logit < T(0) ? small : large, logit < T(0) ? large : small};
+  } else {  // w_b = 1 / (1 + odds), odds = ((Lb + e) / (Ld + e))^-gamma
+    // Not a constant for the compiler, which would split the loop's body by it, at the price of a fifth of the speed.
+    const T largest = T(MathConstants<T>::exponent_bias - 1) + (gamma - gamma);
+    T log_odds = -gamma * log2_ratio(biased_loss + epsilon, debiased_loss + epsilon);
+    log_odds = largest < log_odds ? largest : log_odds;
+    log_odds = log_odds < -largest ? -largest : log_odds;
+    const T odds = exp2_normal(log_odds);
+    const T biased = T(1) / (T(1) + odds);
+    return {biased, odds * biased};
   }
 }
 
@@ -53,7 +65,7 @@ DEBIAS_HD InterDRow<T> interd_row(T s, T rb, T rd, T known, T omega, T gamma, T 
     const T pull = biased_error / (biased_loss + epsilon) - omega * debiased_error / (debiased_loss + epsilon);
     slope *= T(1) - T(2) * gamma * (w.biased * w.debiased) * (rb - rd) * pull;
   }
-  return {w.biased * rb + w.debiased * rd, residual * residual, slope, omega >= T(0) && omega - omega == T(0)};
+  return {w.biased * rb + w.debiased * rd, residual * residual, slope, (omega >= T(0)) & (omega - omega == T(0))};
 }
 
 }  // namespace debias

@@ -1,9 +1,11 @@
 """The operators in plain torch: the oracle of the tests, the baseline of the benchmarks, the second derivatives."""
 
+from debias_ext.reference.additive_weights import additive_weights
 from debias_ext.reference.block_loss import block_loss
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.exposure_loss import exposure_loss
 from debias_ext.reference.group_ranking import group_ranking
+from debias_ext.reference.interd_loss import interd_loss
 from debias_ext.reference.ips_loss import ips_loss
 from debias_ext.reference.lookahead_loss import lookahead_loss
 from debias_ext.reference.mf_loss import mf_loss
@@ -16,10 +18,12 @@ from debias_ext.reference.relmf_loss import relmf_loss
 from debias_ext.reference.snips_loss import snips_loss
 
 __all__ = [
+    "additive_weights",
     "block_loss",
     "dr_loss",
     "exposure_loss",
     "group_ranking",
+    "interd_loss",
     "ips_loss",
     "lookahead_loss",
     "mf_epoch_",

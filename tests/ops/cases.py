@@ -83,6 +83,20 @@ def _loss_specs() -> Iterator[Spec]:
             yield Spec("snips_loss", (*pair, source), (*pair, source), (("loss", loss), ("normaliser", (90.0, 40))))
 
 
+def _interd_specs() -> Iterator[Spec]:
+    """Forms whose slope is the derivative of their value: a detached target that follows the score has another one."""
+    teachers, scores = ("scores", "biased", "debiased"), ("scores",)
+    rated, weight = (*teachers, "ratings"), "debiased_weight"
+    for reduction in REDUCTIONS:
+        some = (("gamma", -0.7), ("epsilon", 1e-8), ("reduction", reduction))
+        yield Spec("interd_loss", (*rated, weight), scores, some)
+        yield Spec("interd_loss", teachers, scores, (*some, ("detach_target", False)))
+    for tensors in (rated, (*teachers, weight)):
+        yield Spec("interd_loss", tensors, scores, (("gamma", -1.25), ("variant", "hard")))
+    yield Spec("interd_loss", teachers, scores, (("gamma", 0.4), ("epsilon", 1e-8), ("variant", "zero")))
+    yield Spec("interd_loss", rated, scores, (("gamma", 0.4), ("epsilon", 1e-8), ("detach_target", False)))
+
+
 def _score_specs() -> Iterator[Spec]:
     factors = ("user_factors", "item_factors")
     for extra in ((), ("user_bias",), ("item_bias", "offset"), ("user_bias", "item_bias", "offset")):
@@ -90,12 +104,14 @@ def _score_specs() -> Iterator[Spec]:
 
 
 LOSS_SPECS = list(_loss_specs())
+INTERD_SPECS = list(_interd_specs())
 SCORE_SPECS = list(_score_specs())
-SPECS = LOSS_SPECS + SCORE_SPECS
+SPECS = LOSS_SPECS + INTERD_SPECS + SCORE_SPECS
 # One of each operator, with every tensor that it can take.
 SMALL = [Spec("pointwise_loss", ("scores", "targets", "weights"), ("scores", "targets", "weights"), (("loss", "bce"),))]
 SMALL += [s for s in LOSS_SPECS if s.op == "ips_loss" and s.options == (("loss", "mse"), ("reduction", "mean"))]
 SMALL += [s for s in LOSS_SPECS if s.op == "snips_loss" and s.options == (("loss", "bce"),)]
+SMALL += INTERD_SPECS[:1]
 SMALL += [s for s in LOSS_SPECS if s.op == "dr_loss" and s.options == (("loss", "bce"), ("reduction", "mean"))]
 SMALL += [SCORE_SPECS[-1]]
 
@@ -109,6 +125,7 @@ RANGES = {
     "targets": (0.0, 1.0),
     "weights": (-1.0, 2.0),
     "pseudo_targets": (0.0, 1.0),
+    "debiased_weight": (0.2, 2.0),
     "propensities": (0.05, 1.0),
     "propensity_logits": (-3.0, 3.0),
 }

@@ -15,7 +15,7 @@ import debias_ext
 
 ROWS = ("scores", "targets", "weights", "pseudo_targets", "propensities", "propensity_logits", "observed")
 ARGUMENTS = [(spec, name) for spec in SMALL for name in spec.tensors]
-OPTIONAL = ("weights", "user_bias", "item_bias", "propensities", "propensity_logits")
+OPTIONAL = ("weights", "ratings", "debiased_weight", "user_bias", "item_bias", "propensities", "propensity_logits")
 IDS = [f"{spec}:{name}" for spec, name in ARGUMENTS]
 
 
@@ -63,7 +63,7 @@ def test_shape(spec: Spec, name: str, device: Device) -> None:
     value = case.tensors[name]
     grown = torch.cat([value.reshape(-1, *value.shape[1:]), value.reshape(-1, *value.shape[1:])])
     if name in ("scores", "users"):  # the next argument is the one that no longer fits
-        assert_refused(case, "^(targets|items) must have the shape of", **{name: grown})
+        assert_refused(case, "^(targets|biased|items) must have the shape of", **{name: grown})
     elif name in ("user_factors", "item_factors"):
         assert_refused(case, "^item_factors must have as many columns as user_factors", **{name: value[:, :2]})
     else:
@@ -155,6 +155,7 @@ def test_option(options: dict[str, Any], match: str, device: Device) -> None:
     takers["floor"] = takers["clip_min"]
     takers["reduction"] = ("pointwise_loss", "ips_loss", "dr_loss")
     takers["loss"] = (*takers["reduction"], "snips_loss")
+    takers["reduction"] = (*takers["reduction"], "interd_loss")
     for spec in SMALL:
         if spec.op in takers[next(iter(options))]:
             assert_refused(sample_inputs(spec, device=device.tensors), match, **options)
