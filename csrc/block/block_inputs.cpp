@@ -38,7 +38,20 @@ RatedPlaces sorted_places(const RatedTensors& rated, int64_t m, int64_t n) {
   dispatch_index(rated.rows.scalar_type(), [&](auto index) {
     using Index = typename decltype(index)::type;
     const Index *rows = pointer<Index>(rated.rows), *columns = pointer<Index>(rated.columns);
-    on_device_of(rated.rows, [&] { places.order = cpu::sort_rated(rows, columns, count, m, n); }, [&](void*) {});
+    on_device_of(
+        rated.rows, [&] { places.order = cpu::sort_rated(rows, columns, count, m, n); },
+        [&](void* stream) {
+          const auto integers = [&](int64_t size) {
+            return torch::stable::new_empty(rated.rows, {size}, ScalarType::Long);
+          };
+          const Tensor keys = integers(count);
+          cuda::rated_keys(rows, columns, count, m, n, output<int64_t>(keys), stream);
+          const auto [sorted, positions] = sort(keys);
+          places.positions = positions;
+          places.offsets = integers(m + 1), places.columns = integers(count);
+          cuda::rated_places(pointer<int64_t>(sorted), count, m, n, output<int64_t>(*places.offsets),
+                             output<int64_t>(*places.columns), stream);
+        });
   });
   return places;
 }
@@ -87,7 +100,8 @@ BlockInputs checked_block(const TableTensors& student, const RatedTensors& rated
   in.rated = {torch::stable::contiguous(rated.targets), contiguous(rated.weights),
               torch::stable::contiguous(rated.rows), torch::stable::contiguous(rated.columns)};
   in.scale = pairs_scale(reduction, m, n);
-  in.mean_of_nothing = reduction == "mean" && (m == 0 || n == 0);
+  const bool mean_of_nothing = reduction == "mean" && (m == 0 || n == 0);
+  in.loss_scale = mean_of_nothing ? std::numeric_limits<double>::quiet_NaN() : in.scale;
   if (validate || !runs_cuda_kernels(rated.rows)) {
     dispatch_index(rated.rows.scalar_type(), [&](auto index) {
       using Index = typename decltype(index)::type;

@@ -48,8 +48,7 @@ struct BlockInputs {
   TableTensors student;
   RatedTensors rated;
   RatedPlaces places;
-  double scale;
-  bool mean_of_nothing;  // whose value is NaN
+  double scale, loss_scale;
 };
 
 BlockInputs checked_block(const TableTensors& student, const RatedTensors& rated, const std::string& reduction,
@@ -110,8 +109,9 @@ BlockArgs<T> arguments(const BlockInputs& in, const BlockOutputs& out) {
           {pointer<T>(in.rated.targets), pointer<T>(in.rated.weights),
            sorted_here ? order.offsets.data() : pointer<int64_t>(in.places.offsets),
            sorted_here ? order.columns.data() : pointer<int64_t>(in.places.columns),
-           sorted_here ? order.positions.data() : pointer<int64_t>(in.places.positions)},
+           sorted_here ? order.positions.data() : pointer<int64_t>(in.places.positions), in.rated.rows.numel()},
           in.scale,
+          in.loss_scale,
           out.shared<T>()};
 }
 

@@ -27,6 +27,7 @@ struct RatedPairs {
   const int64_t* offsets;    // [m + 1]
   const int64_t* columns;    // [pairs], sorted
   const int64_t* positions;  // [pairs], of the sorted pairs among those given
+  int64_t count;             // offsets[m], but for pairs out of range, which CUDA may meet
 };
 
 // Null where not wanted.
@@ -40,13 +41,13 @@ struct BlockGradients {
   T* weights;       // [pairs]
 };
 
-// Everything that goes out, the loss too, is multiplied by scale.
+// Gradients are multiplied by scale, the loss by loss_scale: the same, or NaN for the mean of no pairs.
 template <class T>
 struct BlockArgs {
   FactorTables<T> student;
   int64_t m, n;
   RatedPairs<T> rated;
-  double scale;
+  double scale, loss_scale;
   BlockGradients<T> gradients;
 };
 
@@ -95,5 +96,32 @@ double block_residual(const BlockArgs<T>& args, const FactorTables<T>& imputatio
 template <class T>
 double block_tiles(const BlockArgs<T>& args, const TileArgs<T>& target);
 }  // namespace cpu
+
+namespace cuda {
+// keys[k] = rows[k] n + columns[k], or m n where one of them is out of range: to be sorted, stable.
+template <class Index>
+void rated_keys(const Index* rows, const Index* columns, int64_t count, int64_t m, int64_t n, int64_t* keys,
+                void* stream);
+// offsets [m + 1] and columns [count] of sorted keys; column n where one was out of range.
+void rated_places(const int64_t* keys, int64_t count, int64_t m, int64_t n, int64_t* offsets, int64_t* columns,
+                  void* stream);
+// The sorted pairs once more, by item: sorted_columns[order[k]] ascend; offsets [n + 1].
+void item_offsets(const int64_t* sorted_columns, int64_t count, int64_t n, int64_t* offsets, void* stream);
+struct ItemOrder {
+  const int64_t* offsets;  // [n + 1]
+  const int64_t* order;    // [count]
+};
+// Bytes of device memory that the functions below need; the residual form passes the imputation's factors as well.
+int64_t block_gram_workspace(int64_t m, int64_t n, int64_t pairs, int64_t d, int64_t imputation_d);
+int64_t block_tiles_workspace(int64_t m, int64_t n, int64_t d);
+template <class T>
+void block_constant(const BlockArgs<T>& args, const ConstantTargetArgs<T>& target, const ItemOrder& items,
+                    void* workspace, T* loss, void* stream);
+template <class T>
+void block_residual(const BlockArgs<T>& args, const FactorTables<T>& imputation, const ItemOrder& items,
+                    void* workspace, T* loss, void* stream);
+template <class T>
+void block_tiles(const BlockArgs<T>& args, const TileArgs<T>& target, void* workspace, T* loss, void* stream);
+}  // namespace cuda
 
 }  // namespace debias

@@ -2,32 +2,62 @@
 #include <torch/csrc/stable/library.h>
 
 #include <cmath>
-#include <limits>
 #include <tuple>
 #include <utility>
 
 #include "block/block_inputs.h"
+#include "common/torch_ops.h"
 
 namespace debias {
 namespace {
 
 using MaybeTensor = std::optional<Tensor>;
 
-template <class T>
-void write_loss(const BlockInputs& in, const BlockOutputs& out, double loss) {
-  *output<T>(out.loss) = static_cast<T>(in.mean_of_nothing ? std::numeric_limits<double>::quiet_NaN() : loss);
-}
-
-// on_cpu(type) returns the loss of that float type.
-template <class OnCpu>
-void run_block(const BlockInputs& in, const BlockOutputs& out, OnCpu&& on_cpu) {
+// on_cpu(type) returns the loss of that float type; on_cuda(type, stream) writes it.
+template <class OnCpu, class OnCuda>
+void run_block(const BlockOutputs& out, OnCpu&& on_cpu, OnCuda&& on_cuda) {
   on_device_of(
       out.loss,
       [&] {
-        dispatch_float(out.loss.scalar_type(),
-                       [&](auto type) { write_loss<typename decltype(type)::type>(in, out, on_cpu(type)); });
+        dispatch_float(out.loss.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          *output<T>(out.loss) = static_cast<T>(on_cpu(type));
+        });
       },
-      [&](void*) { value_error("block_loss: CUDA"); });
+      [&](void* stream) { dispatch_storage(out.loss.scalar_type(), [&](auto type) { on_cuda(type, stream); }); });
+}
+
+Tensor device_bytes(const BlockInputs& in, int64_t bytes) {
+  return torch::stable::new_empty(in.student.user_factors, {bytes}, ScalarType::Byte);
+}
+
+void* address(const Tensor& memory) { return memory.numel() ? memory.mutable_data_ptr() : nullptr; }
+
+// The rated pairs by item, for the kernels of CUDA that sum over an item's pairs.
+struct ItemPlaces {
+  ItemPlaces(const BlockInputs& in, void* stream) {
+    const int64_t n = in.student.item_factors.size(0);
+    const auto [sorted, positions] = sort(*in.places.columns);
+    order = positions;
+    offsets = torch::stable::new_empty(in.rated.rows, {n + 1}, ScalarType::Long);
+    cuda::item_offsets(pointer<int64_t>(sorted), sorted.numel(), n, output<int64_t>(*offsets), stream);
+  }
+  cuda::ItemOrder pointers() const { return {pointer<int64_t>(offsets), pointer<int64_t>(order)}; }
+  std::optional<Tensor> offsets, order;
+};
+
+Tensor gram_memory(const BlockInputs& in, int64_t imputation_factors) {
+  const Tensor& users = in.student.user_factors;
+  return device_bytes(in, cuda::block_gram_workspace(users.size(0), in.student.item_factors.size(0),
+                                                     in.rated.rows.numel(), users.size(1), imputation_factors));
+}
+
+template <class T>
+void tiles_on_cuda(const BlockInputs& in, const BlockOutputs& out, const TileArgs<T>& target, void* stream) {
+  const Tensor& users = in.student.user_factors;
+  const Tensor memory =
+      device_bytes(in, cuda::block_tiles_workspace(users.size(0), in.student.item_factors.size(0), users.size(1)));
+  cuda::block_tiles(arguments<T>(in, out), target, address(memory), output<T>(out.loss), stream);
 }
 
 void check_finite(const char* name, double value) {
@@ -106,10 +136,19 @@ ConstantResults block_constant(const Tensor& user_factors, const Tensor& item_fa
   for (const MaybeTensor& like :
        {target.value, target.user_weight, target.item_weight, target.rated_weights, target.rated_values})
     out.add(like);
-  run_block(in, out, [&](auto type) {
-    using T = typename decltype(type)::type;
-    return cpu::block_constant(arguments<T>(in, out), arguments<T>(target, value_number, replace, out));
-  });
+  run_block(
+      out,
+      [&](auto type) {
+        using T = typename decltype(type)::type;
+        return cpu::block_constant(arguments<T>(in, out), arguments<T>(target, value_number, replace, out));
+      },
+      [&](auto type, void* stream) {
+        using T = typename decltype(type)::type;
+        const ItemPlaces items(in, stream);
+        const Tensor memory = gram_memory(in, 0);
+        cuda::block_constant(arguments<T>(in, out), arguments<T>(target, value_number, replace, out), items.pointers(),
+                             address(memory), output<T>(out.loss), stream);
+      });
   return results<kConstantGradients>(out);
 }
 
@@ -126,12 +165,25 @@ SharedResults block_imputation(const Tensor& user_factors, const Tensor& item_fa
                      {imputation_user_factors, imputation_item_factors, imputation_user_bias, imputation_item_bias},
                      user_factors, item_factors);
   const BlockOutputs out(in, needs);
-  run_block(in, out, [&](auto type) {
+  const auto tiles = [&](auto type) {
     using T = typename decltype(type)::type;
-    const BlockArgs<T> args = arguments<T>(in, out);
-    if (!labels) return cpu::block_residual(args, pointers<T>(imputation));
-    return cpu::block_tiles(args, TileArgs<T>{TileKind::label, {pointers<T>(imputation), {}}, 0.0, 0.0});
-  });
+    return TileArgs<T>{TileKind::label, {pointers<T>(imputation), {}}, 0.0, 0.0};
+  };
+  run_block(
+      out,
+      [&](auto type) {
+        using T = typename decltype(type)::type;
+        const BlockArgs<T> args = arguments<T>(in, out);
+        return labels ? cpu::block_tiles(args, tiles(type)) : cpu::block_residual(args, pointers<T>(imputation));
+      },
+      [&](auto type, void* stream) {
+        using T = typename decltype(type)::type;
+        if (labels) return tiles_on_cuda(in, out, tiles(type), stream);
+        const ItemPlaces items(in, stream);
+        const Tensor memory = gram_memory(in, imputation.user_factors.size(1));
+        cuda::block_residual(arguments<T>(in, out), pointers<T>(imputation), items.pointers(), address(memory),
+                             output<T>(out.loss), stream);
+      });
   return results<kSharedGradients>(out);
 }
 
@@ -162,11 +214,17 @@ SharedResults block_interd(const Tensor& user_factors, const Tensor& item_factor
       "unobserved.debiased.", {debiased_user_factors, debiased_item_factors, debiased_user_bias, debiased_item_bias},
       user_factors, item_factors);
   const BlockOutputs out(in, needs);
-  run_block(in, out, [&](auto type) {
+  const auto tiles = [&](auto type) {
     using T = typename decltype(type)::type;
-    const TileArgs<T> target{kind, {pointers<T>(biased), pointers<T>(debiased)}, gamma, beta};
-    return cpu::block_tiles(arguments<T>(in, out), target);
-  });
+    return TileArgs<T>{kind, {pointers<T>(biased), pointers<T>(debiased)}, gamma, beta};
+  };
+  run_block(
+      out,
+      [&](auto type) {
+        using T = typename decltype(type)::type;
+        return cpu::block_tiles(arguments<T>(in, out), tiles(type));
+      },
+      [&](auto type, void* stream) { tiles_on_cuda(in, out, tiles(type), stream); });
   return results<kSharedGradients>(out);
 }
 

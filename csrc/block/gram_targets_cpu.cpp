@@ -230,7 +230,7 @@ double block_constant(const BlockArgs<T>& args, const ConstantTargetArgs<T>& tar
     const double residuals = gram_residual_sum(user_gram.data(), item_gram.data(), tables.d);
     *target.grad_value = static_cast<T>(args.scale * (rated.to_value - 2 * residuals));
   }
-  return args.scale * (gram_inner(user_gram.data(), item_gram.data(), tables.d) + rated.value);
+  return args.loss_scale * (gram_inner(user_gram.data(), item_gram.data(), tables.d) + rated.value);
 }
 
 template <class T>
@@ -249,7 +249,7 @@ double block_residual(const BlockArgs<T>& args, const FactorTables<T>& imputatio
             {out.item_factors, out.item_bias, none, tables.d, items.bias_component(), -2 * args.scale, 0.0});
   const PackedTables<T> packed(tables, args.m, args.n), packed_imputation(imputation, args.m, args.n);
   const ResidualRated<T> kind{view(packed), view(packed_imputation)};
-  return args.scale * (squares + add_rated(args, kind, none, none).value);
+  return args.loss_scale * (squares + add_rated(args, kind, none, none).value);
 }
 
 #define DEBIAS_INSTANTIATE(T)                                                        \

@@ -214,7 +214,7 @@ class TileRun {
     write_users();
     double value = 0;
     for (double part : values) value += part;
-    return args_.scale * value;
+    return args_.loss_scale * value;
   }
 
  private:

@@ -22,10 +22,11 @@ def block_loss(
 ) -> Tensor:
     """`epsilon`: e of InterD, by default that of the dtype."""
     scores = all_scores(FactorTables(user_factors, item_factors, user_bias, item_bias))
-    rows, columns, targets, *given = rated
+    rows, columns, targets = rated[:3]
+    weights = rated[3] if len(rated) == 4 else None
+    if weights is None:
+        weights = torch.ones_like(targets)
     at = (rows.long(), columns.long())
-    weights = torch.ones_like(targets) if given in ([], [None]) else given[0]
-    assert weights is not None
     missing = torch.ones_like(scores, dtype=torch.bool).index_put(at, torch.tensor(False, device=scores.device))
     if isinstance(unobserved, ConstantTarget):
         loss = _square(scores[at], targets, weights) + _constant(scores, at, missing, unobserved)
