@@ -162,17 +162,18 @@ LookaheadRows::LookaheadRows(const std::string& of_side, const LookaheadTables& 
     value_error(observed_name, " must be bool, got ", dtype_name(observed->scalar_type()));
 }
 
-void LookaheadRows::check_indices(const char* key, const Tensor& indices, int64_t rows) const {
+void check_rows(const std::string& name, const Tensor& indices, int64_t rows, bool validate) {
+  if (!validate && runs_cuda_kernels(indices)) return;
   dispatch_index(indices.scalar_type(), [&](auto index) {
     using Index = typename decltype(index)::type;
     const Index* values = pointer<Index>(indices);
     on_device_of(
-        indices, [&] { check_indices_cpu(name(key).c_str(), values, indices.numel(), rows); },
+        indices, [&] { check_indices_cpu(name.c_str(), values, indices.numel(), rows); },
         [&](void* stream) {
           const Tensor workspace = torch::stable::new_empty(indices, {1}, ScalarType::Long);
           const int64_t at =
               cuda::first_out_of_range(values, indices.numel(), rows, output<int64_t>(workspace), stream);
-          if (at >= 0) index_error(name(key), " must be in [0, ", rows, "), got another index at position ", at);
+          if (at >= 0) index_error(name, " must be in [0, ", rows, "), got another index at position ", at);
         });
   });
 }
@@ -204,8 +205,8 @@ void LookaheadRows::check_ranges() const {
 
 void LookaheadRows::check_values(const LookaheadTables& tables, bool validate) const {
   if (!validate && runs_cuda_kernels(users)) return;
-  check_indices("users", users, tables.user_factors.size(0));
-  check_indices("items", items, tables.item_factors.size(0));
+  check_rows(name("users"), users, tables.user_factors.size(0), validate);
+  check_rows(name("items"), items, tables.item_factors.size(0), validate);
   if (kind.source != LookaheadSource::unit && kind.source != LookaheadSource::weights) check_ranges();
 }
 

@@ -16,6 +16,9 @@ AssumedStep checked_step(double lr, double l2, int64_t step, double beta1, doubl
 LookaheadKind checked_kind(const std::string& side, const std::string& loss, const std::string& source,
                            std::optional<double> clip_min, std::optional<double> floor);
 
+// Every index lies in [0, rows); on CUDA only when `validate` asks for it.
+void check_rows(const std::string& name, const Tensor& indices, int64_t rows, bool validate);
+
 struct LookaheadTables {
   LookaheadTables(const Tensor& user_factors, const Tensor& item_factors, const std::optional<Tensor>& user_bias,
                   const std::optional<Tensor>& item_bias, const Moments& exp_avg, const Moments& exp_avg_sq,
@@ -79,7 +82,6 @@ struct LookaheadRows {
 
  private:
   std::string name(const char* key) const { return side + "['" + key + "']"; }
-  void check_indices(const char* key, const Tensor& indices, int64_t rows) const;
   void check_ranges() const;
 
   std::string side;

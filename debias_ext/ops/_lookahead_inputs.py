@@ -13,8 +13,9 @@ from debias_ext._inputs import check_tensor
 
 SOURCES = ("weights", "propensities", "propensity_logits", "exposures", "exposure_logits")
 ROWS = ("users", "items", "targets", "loss", "reduction", *SOURCES, "clip_min", "floor")
-LOWER = (*ROWS, "imputations", "observed", "missing")
+LOWER = (*ROWS, "imputations", "observed", "missing", "block")
 MISSING = ("users", "items", "imputations", "scale")
+BLOCK = ("users", "items", "value", "user_weight", "item_weight", "weights", "imputations")
 ADAM = ("exp_avg", "exp_avg_sq", "step", "betas", "eps")
 TABLES = ("user_factors", "item_factors", "user_bias", "item_bias")
 
@@ -49,7 +50,8 @@ def check_keys(name: str, given: Any, known: tuple[str, ...], required: tuple[st
 def tensor_of(name: str, given: Mapping[str, Any], key: str, like: Tensor) -> Tensor:
     """given[key], a tensor on the device of `like`."""
     value = given[key]
-    check_tensor(f"{name}[{key!r}]", value)
+    if not isinstance(value, Tensor):
+        check_tensor(f"{name}[{key!r}]", value)
     if value.device != like.device:
         raise ValueError(f"{name}[{key!r}] must be on the device of user_factors, {like.device}, got {value.device}")
     return value
@@ -114,6 +116,21 @@ def _with_missing(
             raise ValueError(f"lower[{key!r}] must have the shape of lower['targets'], got {list(first.shape)}")
         joined[key] = torch.cat((first, extra))
     return joined
+
+
+def block_of(block: Any, like: Tensor) -> tuple[list[Tensor | None], tuple[Tensor, Tensor]]:
+    """The block's differentiable tensors in the order of the operator, and its users and items."""
+    name = "lower['block']"
+    check_keys(name, block, BLOCK, BLOCK[:3])
+    given = {key: tensor_of(name, block, key, like) for key in BLOCK if isinstance(block.get(key), Tensor)}
+    for key in BLOCK:
+        if key not in given and block.get(key) is not None and key != "value":
+            check_tensor(f"{name}[{key!r}]", block[key])
+    users, items = given["users"], given["items"]
+    value = given["value"] if "value" in given else like.new_tensor(float(block["value"]))
+    user_weight = given["user_weight"] if "user_weight" in given else like.new_ones(users.shape)
+    item_weight = given["item_weight"] if "item_weight" in given else like.new_ones(items.shape)
+    return [given.get("weights"), given.get("imputations"), user_weight, item_weight, value], (users, items)
 
 
 def adam_of(assumed: Any, tables: tuple[Tensor | None, ...]) -> tuple[list[Tensor | None], tuple[Any, ...]]:

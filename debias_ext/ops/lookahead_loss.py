@@ -8,22 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import RowLoss, Tensors
+from debias_ext._autograd import RowLoss, Tensors, below_autograd, needs_gradient, transforms_active
 from debias_ext._inputs import check_tensors, validated
-from debias_ext.ops._lookahead_inputs import LOWER, ROWS, adam_of, rows_of
+from debias_ext.ops._lookahead_inputs import LOWER, ROWS, adam_of, block_of, rows_of
 
 _op = torch.ops.debias_ext.lookahead_loss.default
+_block_op = torch.ops.debias_ext.lookahead_block_loss.default
+
+
+def _fake_outputs(n_gradients: int, arguments: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    like, needs = arguments[n_gradients], arguments[-1]
+    gradients = (
+        like.new_empty(tensor.shape if tensor is not None and needs >> k & 1 else (0,))
+        for k, tensor in enumerate(arguments[:n_gradients])
+    )
+    return like.new_empty(()), *gradients
 
 
 @torch.library.register_fake("debias_ext::lookahead_loss")
-def _fake(lower_targets, lower_source, lower_imputations, upper_targets, upper_source, user_factors, *rest):
-    sides = (lower_targets, lower_source, lower_imputations, upper_targets, upper_source)
-    needs = rest[-1]
-    gradients = [
-        user_factors.new_empty(side.shape if side is not None and needs >> k & 1 else (0,))
-        for k, side in enumerate(sides)
-    ]
-    return user_factors.new_empty(()), *gradients
+def _fake(*arguments):
+    return _fake_outputs(5, arguments)
+
+
+@torch.library.register_fake("debias_ext::lookahead_block_loss")
+def _fake_block(*arguments):
+    return _fake_outputs(9, arguments)
 
 
 class _FirstOrder(torch.autograd.Function):
@@ -47,16 +56,43 @@ class _FirstOrder(torch.autograd.Function):
 class FirstOrderLoss(RowLoss):
     """A loss whose gradients come with it, and whose second derivatives raise."""
 
+    def __call__(self, tensors: Tensors, options: tuple[Any, ...]) -> Tensor:
+        if torch.compiler.is_compiling() or transforms_active():
+            return super().__call__(tensors, options)
+        leaves = tensors[: self.n_gradients]
+        needs = needs_gradient(*leaves)
+        if needs == 0:
+            return self.operator(*tensors, *options, 0)[0]
+        return _EagerFirstOrder.apply(self, tensors, options, needs, *leaves)
+
     def gradients(
         self, tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Tensors, grad: Tensor
     ) -> list[Tensor | None]:
-        if len(saved) == 0:
-            with torch.no_grad():
-                saved = self.operator(*tensors, *options, needs)[1:]
-        first = [saved[k] * grad if needs >> k & 1 else None for k in range(self.n_gradients)]  # type: ignore[operator]
-        if torch.is_grad_enabled():
-            first = list(_FirstOrder.apply(len(first), *first, grad, *tensors[: self.n_gradients]))
+        first = _scaled(saved, needs, grad, tensors[: self.n_gradients])
         return first + [None] * (self.n_tensors - self.n_gradients)
+
+
+class _EagerFirstOrder(torch.autograd.Function):
+    """Holds the gradients, so that nothing else has to be saved."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rule: RowLoss, tensors: Tensors, options: tuple[Any, ...], needs: int, *leaves: Tensor | None
+    ):
+        with below_autograd():
+            loss, *ctx.gradients = rule.operator(*tensors, *options, needs)
+        ctx.save_for_backward(*leaves)
+        ctx.needs = needs
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return (None, None, None, None, *_scaled(ctx.gradients, ctx.needs, grad, ctx.saved_tensors))
+
+
+def _scaled(saved: Tensors, needs: int, grad: Tensor, leaves: Tensors) -> list[Tensor | None]:
+    first = [gradient * grad if needs >> k & 1 else None for k, gradient in enumerate(saved)]  # type: ignore[operator]
+    return list(_FirstOrder.apply(len(first), *first, grad, *leaves)) if torch.is_grad_enabled() else first
 
 
 def _no_reference(*_: Any) -> Tensor:
@@ -64,6 +100,7 @@ def _no_reference(*_: Any) -> Tensor:
 
 
 _rule = FirstOrderLoss(_op, _no_reference, n_tensors=22, n_gradients=5)
+_block_rule = FirstOrderLoss(_block_op, _no_reference, n_tensors=27, n_gradients=9)
 
 
 def lookahead_loss(
@@ -100,6 +137,10 @@ def lookahead_loss(
                 for "bce" pseudo labels p. Targets and propensities of rows that are not observed are not read.
             missing: beside imputations, a dict of users, items, imputations ([M]) and scale (default 1): adds scale
                 times the reduced e(s, p) of pairs outside the batch.
+            block: a dict of users ([m]) and items ([n]), distinct, in which the batch lies: adds the sum over all their
+                pairs of user_weight * item_weight * (s - value)^2, at a cost that does not grow with m * n. value: a
+                number or a 0-d tensor; user_weight, item_weight: [m], [n] (default 1); weights and imputations: [B],
+                replace the weight and the value at the pairs of the batch. Needs "mse" and "sum"; on the CPU only.
         upper: the loss that is returned: users, items ([V]), targets, loss, reduction, and the weights of its rows.
         lr: of the assumed step.
         user_bias: a, [U], or None.
@@ -137,14 +178,15 @@ def lookahead_loss(
     below = rows_of("lower", lower, user_factors, LOWER)
     above = rows_of("upper", upper, user_factors, ROWS)
     moments, adam = adam_of(assumed, tables)
-    tensors = (
-        *(below.targets, below.source, below.imputations, above.targets, above.source),
-        *(None if table is None else table.detach() for table in tables),
-        *(below.users, below.items, below.observed, above.users, above.items),
-        *moments,
-    )
-    options = (
-        *(*below.options, below.missing_scale, *above.options),
-        *(float(lr), float(l2), *adam, validated(validate, user_factors)),
-    )
-    return _rule(tensors, options)
+    detached = [None if table is None else table.detach() for table in tables]
+    rest = (*above.options, float(lr), float(l2), *adam, validated(validate, user_factors))
+    if lower.get("block") is None:
+        leaves = (below.targets, below.source, below.imputations, above.targets, above.source)
+        indices = (below.users, below.items, below.observed, above.users, above.items)
+        return _rule((*leaves, *detached, *indices, *moments), (*below.options, below.missing_scale, *rest))
+    if below.imputations is not None:
+        raise ValueError("lower['imputations'] must not be given with lower['block']")
+    block, block_indices = block_of(lower["block"], user_factors)
+    block_leaves = (below.targets, below.source, *block, above.targets, above.source)
+    block_indices = (below.users, below.items, above.users, above.items, *block_indices)
+    return _block_rule((*block_leaves, *detached, *block_indices, *moments), (*below.options, *rest))

@@ -98,6 +98,8 @@ def imputed_error(s: Tensor, imputations: Tensor, loss: str) -> Tensor:
 
 def lower_loss(tables: Tables, lower: Side) -> Tensor:
     s, loss, reduction = scores(tables, lower), lower.get("loss", "mse"), lower.get("reduction", "mean")
+    if "block" in lower:
+        return reduce(rows(s, lower), reduction) + block_loss(tables, s, lower)
     if "imputations" not in lower:
         return reduce(rows(s, lower), reduction)
     imputed = imputed_error(s, lower["imputations"], loss)
@@ -113,9 +115,26 @@ def lower_loss(tables: Tables, lower: Side) -> Tensor:
     return total
 
 
+def block_loss(tables: Tables, s: Tensor, lower: Side) -> Tensor:
+    """All pairs of the block, rated ones with a weight and a target of their own where these are given."""
+    block = lower["block"]
+    users, items = block["users"], block["items"]
+    grid = {"users": users.repeat_interleave(len(items)), "items": items.repeat(len(users))}
+    user_weight = block.get("user_weight", torch.ones_like(users, dtype=s.dtype))
+    item_weight = block.get("item_weight", torch.ones_like(items, dtype=s.dtype))
+    value = block["value"]
+    every = (torch.outer(user_weight, item_weight).flatten() * (scores(tables, grid) - value).square()).sum()
+    if "weights" not in block:
+        return every
+    at_user = (lower["users"].unsqueeze(1) == users).long().argmax(1)
+    at_item = (lower["items"].unsqueeze(1) == items).long().argmax(1)
+    constant = user_weight[at_user] * item_weight[at_item] * (s - value).square()
+    return every + (block["weights"] * (s - block["imputations"]).square() - constant).sum()
+
+
 def touched_norm(tables: Tables, lower: Side) -> Tensor:
     """Half the squared norm of the distinct rows of the lower loss; biases have none."""
-    parts = [lower, lower["missing"]] if "missing" in lower else [lower]
+    parts = [lower, *(lower[part] for part in ("missing", "block") if part in lower)]
     touched = {name: torch.cat([part[name] for part in parts]).unique() for name in ("users", "items")}
     users, items = tables["user_factors"][touched["users"]], tables["item_factors"][touched["items"]]
     return (users.square().sum() + items.square().sum()) / 2
