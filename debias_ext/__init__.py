@@ -4,6 +4,7 @@ from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
 from debias_ext.ops.dr_loss import dr_loss
+from debias_ext.ops.frontdoor_aggregate import frontdoor_aggregate
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
 from debias_ext.ops.mf_score import mf_score
@@ -14,6 +15,7 @@ __all__ = [
     "GroupRanking",
     "__version__",
     "dr_loss",
+    "frontdoor_aggregate",
     "group_ranking",
     "has_cuda",
     "ips_loss",
