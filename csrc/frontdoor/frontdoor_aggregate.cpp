@@ -6,6 +6,7 @@
 #include "common/dispatch.h"
 #include "common/index_check.h"
 #include "frontdoor/frontdoor_kernels.h"
+#include "mf_score/mf_score_kernels.h"  // first_out_of_range
 
 namespace debias {
 namespace {
@@ -55,9 +56,13 @@ void check_shapes(const Tensor& context, const Tensor& mediators, const Tensor& 
   check_shape("bias of head", bias, {1});
 }
 
+Tensor workspace(const Tensor& like, int64_t numbers) {
+  return torch::stable::new_empty(like, {numbers}, ScalarType::Long);
+}
+
 // int64, in range; the kernels compare these numbers with samples and never use them as positions.
 std::optional<Tensor> checked_index(const std::optional<Tensor>& index, const Tensor& context, int64_t n_samples,
-                                    bool exclude_self) {
+                                    bool exclude_self, bool validate) {
   if (!index) {
     if (exclude_self && context.size(0) != n_samples)
       value_error("context must have one row for each of the ", n_samples,
@@ -71,19 +76,26 @@ std::optional<Tensor> checked_index(const std::optional<Tensor>& index, const Te
   const Tensor wide = torch::stable::contiguous(torch::stable::to(*index, ScalarType::Long));
   on_device_of(
       wide, [&] { check_indices_cpu("context_index", pointer<int64_t>(wide), wide.numel(), n_samples); },
-      [&](void*) {});
+      [&](void* stream) {
+        if (!validate) return;
+        const Tensor space = workspace(wide, 1);
+        const int64_t at =
+            cuda::first_out_of_range(pointer<int64_t>(wide), wide.numel(), n_samples, output<int64_t>(space), stream);
+        if (at >= 0) index_error("context_index must be in [0, ", n_samples, "), got another index at position ", at);
+      });
   return wide;
 }
 
 Inputs checked(const Tensor& context, const Tensor& mediators, const Tensor& attention, const Tensor& weight,
-               const Tensor& bias, bool logits, bool exclude_self, const std::optional<Tensor>& context_index) {
+               const Tensor& bias, bool logits, bool exclude_self, const std::optional<Tensor>& context_index,
+               bool validate) {
   check_shapes(context, mediators, attention, weight, bias, logits);
   return {torch::stable::contiguous(context),
           torch::stable::contiguous(mediators),
           torch::stable::contiguous(attention),
           torch::stable::contiguous(weight),
           torch::stable::contiguous(bias),
-          checked_index(context_index, context, mediators.size(0), exclude_self),
+          checked_index(context_index, context, mediators.size(0), exclude_self, validate),
           logits,
           exclude_self};
 }
@@ -96,7 +108,7 @@ ScalarType mean_type(const Tensor& tensor) {
 std::tuple<Tensor, Tensor> frontdoor_aggregate(const Tensor& context, const Tensor& mediators, const Tensor& attention,
                                                const Tensor& weight, const Tensor& bias, bool logits, bool exclude_self,
                                                const std::optional<Tensor>& context_index, bool validate) {
-  const Inputs in = checked(context, mediators, attention, weight, bias, logits, exclude_self, context_index);
+  const Inputs in = checked(context, mediators, attention, weight, bias, logits, exclude_self, context_index, validate);
   const Tensor out = torch::stable::new_empty(in.context, {mediators.size(0)});
   const Tensor means = torch::stable::new_empty(in.context, {mediators.size(0), mediators.size(1)}, mean_type(context));
   on_device_of(
@@ -107,8 +119,15 @@ std::tuple<Tensor, Tensor> frontdoor_aggregate(const Tensor& context, const Tens
           cpu::frontdoor_aggregate(in.args<T>(), output<T>(out), output<T>(means));
         });
       },
-      [](void*) { value_error("context must be on the CPU, got cuda"); });
-  (void)validate;
+      [&](void* stream) {
+        dispatch_storage(out.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          const auto args = in.args<T>();
+          const Tensor space = workspace(in.context, cuda::frontdoor_workspace(args, false));
+          cuda::frontdoor_aggregate(args, output<T>(out), output<accumulator_t<T>>(means), output<int64_t>(space),
+                                    stream);
+        });
+      });
   return {out, means};
 }
 
@@ -121,7 +140,8 @@ Gradients frontdoor_aggregate_backward(const Tensor& grad, const Tensor& means, 
                                        const Tensor& mediators, const Tensor& attention, const Tensor& weight,
                                        const Tensor& bias, bool logits, bool exclude_self,
                                        const std::optional<Tensor>& context_index, int64_t needs) {
-  const Inputs in = checked(context, mediators, attention, weight, bias, logits, exclude_self, context_index);
+  // The forward validated the indices; the CPU looks again, since this operator can be called by itself.
+  const Inputs in = checked(context, mediators, attention, weight, bias, logits, exclude_self, context_index, false);
   check_float_like("grad", grad, context);
   check_shape("grad", grad, {mediators.size(0)});
   check_same_device("means", means, "context", context);
@@ -145,7 +165,15 @@ Gradients frontdoor_aggregate_backward(const Tensor& grad, const Tensor& means, 
           cpu::frontdoor_backward(in.args<T>(), pointer<T>(g), pointer<T>(mean), gradients(type));
         });
       },
-      [](void*) { value_error("context must be on the CPU, got cuda"); });
+      [&](void* stream) {
+        dispatch_storage(g.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          const auto args = in.args<T>();
+          const Tensor space = workspace(in.context, cuda::frontdoor_workspace(args, true));
+          cuda::frontdoor_backward(args, pointer<T>(g), pointer<accumulator_t<T>>(mean), gradients(type),
+                                   output<int64_t>(space), stream);
+        });
+      });
   return out;
 }
 

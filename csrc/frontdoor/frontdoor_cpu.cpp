@@ -76,10 +76,8 @@ void aggregate_rows(const FrontdoorArgs<T>& args, const T* means, T* out) {
   parallel_blocks(args.n_samples, 1024, 4096, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T *alpha = args.attention + i * teachers, *mean = means + i * teachers;
-      const auto attention = attention_of<T>([alpha](int64_t k) { return alpha[k]; }, teachers, args.logits);
-      T sum = 0;
-      for (int64_t k = 0; k < teachers; ++k) sum += attention.weight(alpha[k]) * mean[k];
-      out[i] = sum;
+      const Attention<T> attention = attention_of<T>(alpha, teachers, args.logits);
+      out[i] = attended(attention, alpha, mean, teachers);
     }
   });
 }
@@ -93,9 +91,8 @@ std::vector<T> row_coefficients(const FrontdoorArgs<T>& args, const Counts& coun
   parallel_blocks(args.n_samples, 1024, 4096, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T *alpha = args.attention + i * teachers, *mean = means + i * teachers;
-      const auto attention = attention_of<T>([alpha](int64_t k) { return alpha[k]; }, teachers, args.logits);
-      T total = 0;
-      for (int64_t k = 0; k < teachers; ++k) total += attention.weight(alpha[k]) * mean[k];
+      const Attention<T> attention = attention_of<T>(alpha, teachers, args.logits);
+      const T total = attended(attention, alpha, mean, teachers);
       for (int64_t k = 0; k < teachers; ++k) {
         const int64_t row = i * teachers + k;
         coefficients[static_cast<size_t>(row)] =

@@ -22,7 +22,7 @@ struct FrontdoorArgs {
   int exclude_self;              // leave out of sample i the context rows that are sample i
   int64_t n_context, n_samples, n_teachers, hidden;
 
-  int64_t rows() const { return n_samples * n_teachers; }
+  DEBIAS_HD int64_t rows() const { return n_samples * n_teachers; }
 };
 
 // Gradients; null where not wanted.
@@ -39,5 +39,17 @@ template <class T>
 void frontdoor_backward(const FrontdoorArgs<T>& args, const T* grad, const T* means,
                         const FrontdoorGradients<T>& gradients);
 }  // namespace cpu
+
+namespace cuda {
+// means: [N, K]; workspace: so many int64.
+template <class T>
+int64_t frontdoor_workspace(const FrontdoorArgs<T>& args, bool backward);
+template <class T>
+void frontdoor_aggregate(const FrontdoorArgs<T>& args, T* out, accumulator_t<T>* means, int64_t* workspace,
+                         void* stream);
+template <class T>
+void frontdoor_backward(const FrontdoorArgs<T>& args, const T* grad, const accumulator_t<T>* means,
+                        const FrontdoorGradients<T>& gradients, int64_t* workspace, void* stream);
+}  // namespace cuda
 
 }  // namespace debias

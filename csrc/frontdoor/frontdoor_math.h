@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "common/half.h"
 #include "common/hostdevice.h"
 #include "common/math.h"
 
@@ -34,19 +35,29 @@ struct Attention {
   DEBIAS_HD T weight(T value) const { return logits ? exp(value - largest) / sum : value; }
 };
 
-// load(k) is the k-th weight or logit.
-template <class T, class Load>
-DEBIAS_HD Attention<T> attention_of(const Load& load, int64_t teachers, int logits) {
+template <class T, class Storage>
+DEBIAS_HD Attention<T> attention_of(const Storage* values, int64_t teachers, int logits) {
   Attention<T> attention{T(0), T(1), logits};
   if (!logits || teachers == 0) return attention;
-  attention.largest = load(0);
-  for (int64_t k = 1; k < teachers; ++k) attention.largest = load(k) > attention.largest ? load(k) : attention.largest;
+  attention.largest = to_float(values[0]);
+  for (int64_t k = 1; k < teachers; ++k) {
+    const T value = to_float(values[k]);
+    attention.largest = value > attention.largest ? value : attention.largest;
+  }
   attention.sum = T(0);
-  for (int64_t k = 0; k < teachers; ++k) attention.sum += exp(load(k) - attention.largest);
+  for (int64_t k = 0; k < teachers; ++k) attention.sum += exp(to_float(values[k]) - attention.largest);
   return attention;
 }
 
-// The derivative of sum_k weight_k mean_k in a weight or a logit.
+// sum_k weight_k mean_k
+template <class T, class Storage>
+DEBIAS_HD T attended(const Attention<T>& attention, const Storage* values, const T* means, int64_t teachers) {
+  T sum = 0;
+  for (int64_t k = 0; k < teachers; ++k) sum += attention.weight(to_float(values[k])) * means[k];
+  return sum;
+}
+
+// Its derivative in a weight or a logit.
 template <class T>
 DEBIAS_HD T attention_slope(const Attention<T>& attention, T value, T mean, T total) {
   return attention.logits ? attention.weight(value) * (mean - total) : mean;
