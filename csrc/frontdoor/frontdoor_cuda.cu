@@ -151,7 +151,7 @@ struct Workspace {
   Workspace(const FrontdoorArgs<Storage>& args, bool backward, int64_t* where)
       : rows(plan_of(args, false, backward)), context(plan_of(args, true, backward)), memory(where) {
     const auto units = [](int64_t numbers) { return (numbers * static_cast<int64_t>(sizeof(T)) + 7) / 8; };
-    const int64_t shares = backward ? (rows.panels() + context.panels()) * kFinishChunks : 0;
+    const int64_t shares = backward ? rows.panels() * rows.shares() + context.panels() * context.shares() : 0;
     partial_at = args.n_samples;
     sums_at = partial_at + shares * (args.hidden + 1);
     coefficients_at = sums_at + units(backward ? std::max(rows.workspace(), context.workspace()) : rows.workspace());
@@ -172,9 +172,9 @@ int64_t side_gradient(const FrontdoorArgs<Storage>& args, const Workspace<Storag
   PassArgs<Storage> pass = pass_of(args, plan, own_is_context, space.sums());
   if (own_is_context) pass.coefficients = space.coefficients();
   const accumulator_t<Storage>* own_coefficients = own_is_context ? nullptr : space.coefficients();
-  const dim3 grid(grid_size(args.hidden + 1, 1), kFinishChunks);
+  const dim3 grid(grid_size(args.hidden + 1, 1), static_cast<unsigned>(plan.shares()));
   int64_t shares = 0;
-  for (; pass.first < plan.own; pass.first += plan.panel, shares += kFinishChunks) {
+  for (; pass.first < plan.own; pass.first += plan.panel, shares += plan.shares()) {
     pass.count = std::min(plan.panel, plan.own - pass.first);
     gradient_pass(pass, plan, stream);
     launch(finish_kernel<Storage>, grid, kReduceThreads, 0, stream, pass, plan.splits, own_coefficients, grad_own,

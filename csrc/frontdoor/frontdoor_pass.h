@@ -13,7 +13,7 @@ namespace frontdoor {
 constexpr int kOthers = 16;                  // rows of the other side that a thread holds at a time
 constexpr int kMostThreads = 128;            // rows of the own side of a block
 constexpr int kFewestThreads = 32;           //
-constexpr int kFinishChunks = 32;            // shares of the own rows in a weight gradient's sum
+constexpr int64_t kMostShares = 32;          // of a panel's rows in a weight gradient's sum
 constexpr int64_t kEnoughBlocks = 528;       // four for each of an H100's multiprocessors
 constexpr int64_t kWorkspace = 4 << 20;      // numbers; the own rows go by in panels that fit
 constexpr int64_t kMostRows = 1 << 20;       // of a panel
@@ -37,6 +37,8 @@ struct Plan {
   }
 
   int64_t panels() const { return own == 0 ? 0 : (own + panel - 1) / panel; }
+  // Shares of a panel's rows in the sums for the weights' gradient.
+  int64_t shares() const { return std::clamp<int64_t>(panel / 1024, 1, kMostShares); }
   int64_t workspace() const { return splits * panel * numbers; }
   int64_t other_per_split() const { return ((other + kOthers - 1) / kOthers + splits - 1) / splits * kOthers; }
   // Own rows, weights, and a group of the other side; then what the group's rows weigh and which samples they are.
