@@ -5,83 +5,25 @@
 #include <tuple>
 
 #include "common/dispatch.h"
-#include "common/index_check.h"
+#include "common/parallel.h"
 #include "common/torch_ops.h"
 #include "mf_score/mf_score_kernels.h"
+#include "mf_score/score_inputs.h"
 
 namespace debias {
 namespace {
 
-struct Tables {
-  Tensor user_factors, item_factors, users, items;
-};
-
-template <class Index>
-void check_indices(const char* name, const Tensor& indices, int64_t rows) {
-  const Index* values = pointer<Index>(indices);
-  on_device_of(
-      indices, [&] { check_indices_cpu(name, values, indices.numel(), rows); },
-      [&](void* stream) {
-        const Tensor workspace = torch::stable::new_empty(indices, {1}, ScalarType::Long);
-        const int64_t at = cuda::first_out_of_range(values, indices.numel(), rows, output<int64_t>(workspace), stream);
-        if (at >= 0) index_error(name, " must be in [0, ", rows, "), got another index at position ", at);
-      });
-}
-
-Tables checked(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users, const Tensor& items,
-               bool validate) {
-  check_dim("user_factors", user_factors, 2);
-  check_float("user_factors", user_factors);
-  check_dim("item_factors", item_factors, 2);
-  check_same_dtype("item_factors", item_factors, "user_factors", user_factors);
-  check_same_device("item_factors", item_factors, "user_factors", user_factors);
-  if (item_factors.size(1) != user_factors.size(1))
-    value_error("item_factors must have as many columns as user_factors, ", user_factors.size(1), ", got ",
-                item_factors.size(1));
-  check_dim("users", users, 1);
-  check_index("users", users);
-  check_same_device("users", users, "user_factors", user_factors);
-  check_like("items", items, "users", users);
-  const Tables tables{torch::stable::contiguous(user_factors), torch::stable::contiguous(item_factors),
-                      torch::stable::contiguous(users), torch::stable::contiguous(items)};
-  if (validate || !runs_cuda_kernels(users)) {
-    dispatch_index(users.scalar_type(), [&](auto index) {
-      using Index = typename decltype(index)::type;
-      check_indices<Index>("users", tables.users, user_factors.size(0));
-      check_indices<Index>("items", tables.items, item_factors.size(0));
-    });
-  }
-  return tables;
-}
-
-void check_bias(const char* name, const std::optional<Tensor>& bias, const Tensor& factors) {
-  if (!bias) return;
-  check_shape(name, *bias, {factors.size(0)});
-  check_same_dtype(name, *bias, "user_factors", factors);
-  check_same_device(name, *bias, "user_factors", factors);
-}
-
 Tensor mf_score(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users, const Tensor& items,
                 const std::optional<Tensor>& user_bias, const std::optional<Tensor>& item_bias,
                 const std::optional<Tensor>& offset, double offset_value, bool validate) {
-  const Tables in = checked(user_factors, item_factors, users, items, validate);
-  check_bias("user_bias", user_bias, user_factors);
-  check_bias("item_bias", item_bias, item_factors);
-  if (offset) {
-    check_shape("offset", *offset, {});
-    check_same_dtype("offset", *offset, "user_factors", user_factors);
-    check_same_device("offset", *offset, "user_factors", user_factors);
-  }
-  const std::optional<Tensor> a = contiguous(user_bias), b = contiguous(item_bias);
-  const Tensor scores = torch::stable::new_empty(in.user_factors, {users.numel()});
+  const ScoreInputs in = checked_score_inputs(user_factors, item_factors, users, items, user_bias, item_bias, offset,
+                                              offset_value, validate);
+  const Tensor scores = torch::stable::new_empty(in.tables.user_factors, {users.numel()});
   const auto call = [&](auto type, auto&& kernel) {
     using T = typename decltype(type)::type;
     dispatch_index(users.scalar_type(), [&](auto index) {
       using Index = typename decltype(index)::type;
-      kernel(MFScoreArgs<T, Index>{pointer<T>(in.user_factors), pointer<T>(in.item_factors), pointer<Index>(in.users),
-                                   pointer<Index>(in.items), pointer<T>(a), pointer<T>(b), pointer<T>(offset),
-                                   offset_value, output<T>(scores), users.numel(), user_factors.size(1),
-                                   user_factors.size(0), item_factors.size(0)});
+      kernel(score_args<T, Index>(in, output<T>(scores)));
     });
   };
   on_device_of(
@@ -227,7 +169,8 @@ struct BackwardInputs {
 BackwardInputs checked_backward(const Tensor& grad, const Tensor& user_factors, const Tensor& item_factors,
                                 const Tensor& users, const Tensor& items, int64_t needs) {
   // The forward validated the indices; the CPU looks again, since this operator can be called by itself.
-  BackwardInputs in{checked(user_factors, item_factors, users, items, false), torch::stable::contiguous(grad), needs};
+  BackwardInputs in{checked_tables(user_factors, item_factors, users, items, false), torch::stable::contiguous(grad),
+                    needs};
   check_same_shape("grad", grad, "users", users);
   check_same_dtype("grad", grad, "user_factors", user_factors);
   check_same_device("grad", grad, "user_factors", user_factors);
