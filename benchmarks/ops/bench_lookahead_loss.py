@@ -79,7 +79,7 @@ def fused(model: Scores, lower: Side, upper: Side) -> Tensor:
 
 
 def build(rows: int, settings: Settings) -> Case:
-    """Random batches, each call the next one. Half of the upper users and a quarter of its items are in the lower one."""
+    """Random batches, each call the next one; half of the upper users and a quarter of its items are lower ones."""
     place = {"generator": settings.generator(), "device": settings.device}
     size = settings.scaled(TABLE_ROWS)
     model = Scores(size, size, place)
