@@ -38,10 +38,9 @@ def loss_inputs(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> li
     """The checked tensors; under autocast, half types become float32. `optional` names those that may be None."""
     check_tensors(optional=optional, **tensors)
     values = list(tensors.values())
-    half = [tensor for tensor in values if tensor is not None and tensor.dtype in _HALF]
-    if not half:
+    if not torch._C._is_any_autocast_enabled():
         return values
-    device = half[0].device.type
+    device = next(tensor.device.type for tensor in values if tensor is not None)
     if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device):
         return values
     return [tensor.float() if tensor is not None and tensor.dtype in _HALF else tensor for tensor in values]
@@ -50,6 +49,14 @@ def loss_inputs(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> li
 def validated(validate: bool, tensor: Tensor) -> bool:
     """Values on a CUDA device are checked unless the caller says no, or a graph is being captured."""
     return validate and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def number(name: str, value: object) -> float:
+    """The value as a float; a ValueError that names the argument when it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, got {type(value).__name__}") from None
 
 
 def exactly_one(first: str, a: Tensor | None, second: str, b: Tensor | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -77,7 +78,8 @@ def test_every_command_line_runs(small_files, capsys):
 
 def test_the_tables_hold_every_operator_method_data_set_and_split():
     operators = {name.strip(" `") for name in first_cells(section("Operators"))}
-    assert operators == {name for name in debias_ext.__all__ if name.islower()} - {"__version__", "has_cuda"}
+    functions = {name for name in debias_ext.__all__ if name.islower()} - {"__version__", "has_cuda"}
+    assert operators == functions | {"PairSampler"}
     assert set(re.findall(r"`(\w+)`", "".join(first_cells(section("Methods"))))) == set(debiasrec.methods.REGISTRY)
     assert [name.strip(" `") for name in first_cells(section("Data sets"))] == list(debiasrec.data.DATASETS)
     assert all(f"`{name}`" in section("How to read the results") for name in debiasrec.data.SPLITS)
@@ -91,3 +93,12 @@ def test_named_files_folders_and_make_targets_exist(text):
     named = re.findall(rf"(?:`|\s)({folders}/[\w./]*)(?=[`\s,;:])", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_benchmarks_is_what_the_results_say():
+    path = ROOT / "tools" / "readme_benchmarks.py"
+    specification = importlib.util.spec_from_file_location("readme_benchmarks", path)
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+    assert tool.main(["--check"]) == 0
+    assert tool.with_table(README, "another table") != README

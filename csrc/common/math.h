@@ -119,6 +119,55 @@ DEBIAS_HD T log1p_unit(T x) {
   return (large ? T(0.69314718055994530942) : T(0)) + T(2) * u * atanh_series<T>(u * u);
 }
 
+// log2(a / b), 3 ulp, for normal a > 0 and b > 0 up to half of the largest number, in one division and without forming
+// a / b, which may overflow: a is scaled by the power of two that brings it next to b (within 1.5), then
+// 2 atanh((a - b) / (a + b)). NaN stays NaN.
+template <class T>
+DEBIAS_HD T log2_ratio(T a, T b) {
+  using C = MathConstants<T>;
+  using Bits = typename C::Bits;
+  constexpr Bits bias = Bits(2 * C::exponent_bias), half = Bits(1) << (C::mantissa_bits - 1);
+  // the difference of the exponents, to the nearest integer; the bias keeps the shifted number positive
+  const Bits power = ((bits<Bits>(a) - bits<Bits>(b) + half + (bias << C::mantissa_bits)) >> C::mantissa_bits) - bias;
+  const T scaled = bits<T>(static_cast<Bits>(bits<Bits>(a) - (power << C::mantissa_bits)));
+  const T u = (scaled - b) / (scaled + b);
+  const T rounded = bits<T>(static_cast<Bits>(bits<Bits>(T(C::rounder)) + power)) - C::rounder;
+  const T log = u * (T(2.88539008177792681472) * atanh_series<T>(u * u)) + rounded;  // 2 / ln 2
+  const T sum = a + b;
+  return sum == sum ? log : sum;
+}
+
+// ln(2)^k / k!
+template <class T, int K>
+struct Exp2Coefficient {
+  static constexpr T value = Exp2Coefficient<T, K - 1>::value * T(0.69314718055994530942) / T(K);
+};
+template <class T>
+struct Exp2Coefficient<T, 0> {
+  static constexpr T value = 1;
+};
+
+// sum_k (r ln 2)^k / k!
+template <class T, int K = 0>
+DEBIAS_HD T exp2_series(T r) {
+  constexpr T coefficient = Exp2Coefficient<T, K>::value;
+  if constexpr (K == MathConstants<T>::exp_degree) {
+    return coefficient;
+  } else {
+    return coefficient + r * exp2_series<T, K + 1>(r);
+  }
+}
+
+// 2^x, 2 ulp, for |x| < MathConstants<T>::exponent_bias, where it is a normal number. NaN stays NaN.
+template <class T>
+DEBIAS_HD T exp2_normal(T x) {
+  using C = MathConstants<T>;
+  using Bits = typename C::Bits;
+  const T shifted = x + C::rounder;
+  const Bits n = bits<Bits>(shifted) - bits<Bits>(T(C::rounder));
+  return exp2_series<T>(x - (shifted - C::rounder)) * power_of_two<T>(n);
+}
+
 template <class T>
 DEBIAS_HD T absolute(T x) {
   return x < T(0) ? -x : x;

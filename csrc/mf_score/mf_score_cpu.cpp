@@ -3,55 +3,12 @@
 
 #include "common/parallel.h"
 #include "common/simd.h"
-#include "mf_score/mf_score_kernels.h"
+#include "mf_score/score_block.h"
 
 namespace debias {
 namespace {
 
-constexpr int64_t kPairBlock = 512;            // pairs of one task
-constexpr int64_t kSerialBelowFloats = 20000;  // gathered floats that a second thread does not pay for
-constexpr int64_t kPrefetch = 8;               // pairs ahead
 constexpr int64_t kSumBlock = 4096;
-
-template <class T>
-DEBIAS_HD void prefetch_row(const T* row, int64_t factors) {
-  const char* line = reinterpret_cast<const char*>(row);
-  const char* end = reinterpret_cast<const char*>(row + factors);
-  for (; line < end; line += 64) __builtin_prefetch(line);
-}
-
-template <class T>
-DEBIAS_HD T dot(const T* __restrict a, const T* __restrict b, int64_t factors) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t f = 0; f < factors; ++f) sum += a[f] * b[f];
-  return sum;
-}
-
-template <class T, class Index>
-struct ScoreBlock {
-  static DEBIAS_HD void run(const MFScoreArgs<T, Index>* args, int64_t begin, int64_t end) {
-    const T* user_factors = args->user_factors;
-    const T* item_factors = args->item_factors;
-    const Index* users = args->users;
-    const Index* items = args->items;
-    const T* user_bias = args->user_bias;
-    const T* item_bias = args->item_bias;
-    T* scores = args->scores;
-    const int64_t d = args->factors;
-    const T offset = static_cast<T>(args->offset_value) + (args->offset ? *args->offset : T(0));
-    for (int64_t k = begin; k < end; ++k) {
-      if (k + kPrefetch < end) {
-        prefetch_row(user_factors + users[k + kPrefetch] * d, d);
-        prefetch_row(item_factors + items[k + kPrefetch] * d, d);
-      }
-      T score = dot(user_factors + users[k] * d, item_factors + items[k] * d, d);
-      if (user_bias) score += user_bias[users[k]];
-      if (item_bias) score += item_bias[items[k]];
-      scores[k] = score + offset;
-    }
-  }
-};
 
 template <class T, class Index>
 struct GradientBlock {
@@ -104,21 +61,20 @@ namespace cpu {
 
 template <class T, class Index>
 void mf_score(const MFScoreArgs<T, Index>& args) {
-  const int64_t serial_below = kSerialBelowFloats / std::max<int64_t>(1, args.factors);
-  parallel_blocks(args.batch, kPairBlock, serial_below,
-                  [&](int64_t, int64_t begin, int64_t end) { simd_run<ScoreBlock<T, Index>>(&args, begin, end); });
+  parallel_blocks(args.batch, kPairBlock, serial_below(args.factors), [&](int64_t, int64_t begin, int64_t end) {
+    simd_run<ScoreBlock<T, Index>>(&args, begin, end, args.scores + begin);
+  });
 }
 
 template <class T, class Index>
 void row_gradient(const RowGradientArgs<T, Index>& args, const Segments& segments, bool compact) {
   const int64_t batch = static_cast<int64_t>(segments.order.size());
-  const int64_t serial_below = kSerialBelowFloats / std::max<int64_t>(1, args.factors);
   const auto& offsets = segments.offsets;
   // Tasks of about equal samples: a task owns the segments that begin in its share.
   const auto first_from = [&](int64_t position) {
     return static_cast<int64_t>(std::lower_bound(offsets.begin(), offsets.end() - 1, position) - offsets.begin());
   };
-  parallel_blocks(batch, kPairBlock, serial_below, [&](int64_t, int64_t begin, int64_t end) {
+  parallel_blocks(batch, kPairBlock, serial_below(args.factors), [&](int64_t, int64_t begin, int64_t end) {
     const int64_t first = first_from(begin), last = first_from(end);
     if (first < last) simd_run<GradientBlock<T, Index>>(&args, &segments, compact, first, last);
   });

@@ -1,7 +1,6 @@
-#include "common/math.h"
 #include "common/read_back.cuh"
 #include "common/reduce.cuh"
-#include "mf_score/mf_score_kernels.h"
+#include "mf_score/pair_score.cuh"
 
 namespace debias {
 namespace {
@@ -9,35 +8,17 @@ namespace {
 constexpr int kLanes = 16;     // threads that share one pair, or one segment
 constexpr int kThreads = 256;  // kThreads / kLanes pairs a block
 
-__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
-
-// One group of lanes a pair: consecutive lanes read consecutive factors. An index out of range scores NaN and reads
-// nothing.
 template <class Storage, class Index>
 __global__ void __launch_bounds__(kThreads, 1) mf_score_kernel(MFScoreArgs<Storage, Index> args) {
-  using T = accumulator_t<Storage>;
   const int lane = threadIdx.x % kLanes;
   const int64_t groups = static_cast<int64_t>(gridDim.x) * (kThreads / kLanes);
   const int64_t first = static_cast<int64_t>(blockIdx.x) * (kThreads / kLanes) + threadIdx.x / kLanes;
-  const T offset = static_cast<T>(args.offset_value) + (args.offset ? static_cast<T>(to_float(*args.offset)) : T(0));
-  // Every lane makes every round, so that the shuffles below always meet.
+  const accumulator_t<Storage> offset = score_offset(args);
+  // Every lane makes every round, so that the shuffles always meet.
   for (int64_t round = 0; round * groups < args.batch; ++round) {
     const int64_t k = round * groups + first;
-    const int64_t user = k < args.batch ? static_cast<int64_t>(args.users[k]) : -1;
-    const int64_t item = k < args.batch ? static_cast<int64_t>(args.items[k]) : -1;
-    const bool valid = in_range(user, args.n_users) && in_range(item, args.n_items);
-    T sum = 0;
-    if (valid) {
-      const Storage* p = args.user_factors + user * args.factors;
-      const Storage* q = args.item_factors + item * args.factors;
-      for (int64_t f = lane; f < args.factors; f += kLanes)
-        sum += static_cast<T>(to_float(p[f])) * static_cast<T>(to_float(q[f]));
-    }
-    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    if (lane != 0 || k >= args.batch) continue;
-    if (valid && args.user_bias) sum += static_cast<T>(to_float(args.user_bias[user]));
-    if (valid && args.item_bias) sum += static_cast<T>(to_float(args.item_bias[item]));
-    args.scores[k] = from_float<Storage>(valid ? sum + offset : bits<T>(~typename MathConstants<T>::Bits(0)));
+    const accumulator_t<Storage> score = pair_score<kLanes>(args, k, lane, offset);
+    if (lane == 0 && k < args.batch) args.scores[k] = from_float<Storage>(score);
   }
 }
 

@@ -1,27 +1,9 @@
-#include "common/reduce.cuh"
 #include "pointwise_loss/pointwise_loss_kernels.h"
 #include "pointwise_loss/pointwise_loss_math.h"
+#include "pointwise_loss/row_sums.cuh"
 
 namespace debias {
 namespace {
-
-constexpr int kSums = 3;  // loss, weight, invalid rows
-
-template <class Storage>
-__device__ __forceinline__ void write_row(Storage* rows, int64_t k, accumulator_t<Storage> value) {
-  if (rows) rows[k] = from_float<Storage>(value);
-}
-
-__device__ __forceinline__ void write_partial(double* partial, double loss, double weight, double invalid) {
-  loss = block_sum(loss);
-  weight = block_sum(weight);
-  invalid = block_sum(invalid);
-  if (threadIdx.x != 0) return;
-  double* mine = partial + kSums * static_cast<int64_t>(blockIdx.x);
-  mine[0] = loss;
-  mine[1] = weight;
-  mine[2] = invalid;
-}
 
 template <class Loss, class WeightOf, class Storage>
 __global__ void __launch_bounds__(kReduceThreads, 1)
@@ -73,25 +55,10 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   write_partial(partial, loss, 0.0, invalid);
 }
 
-// One block: sums[c] = sum over the blocks of partial[3 b + c].
-__global__ void __launch_bounds__(kReduceThreads, 1)
-    final_sums_kernel(const double* partial, int blocks, double* sums) {
-  for (int c = 0; c < kSums; ++c) {
-    double value = 0;
-    for (int b = threadIdx.x; b < blocks; b += blockDim.x) value += partial[kSums * b + c];
-    value = block_sum(value);
-    if (threadIdx.x == 0) sums[c] = value;
-  }
-}
-
 template <class Storage>
 __global__ void write_loss_kernel(const double* sums, double scale, bool self_normalised, Storage* loss) {
   const double value = self_normalised ? sums[0] / sums[1] : scale * sums[0];
   *loss = from_float<Storage>(static_cast<accumulator_t<Storage>>(value));
-}
-
-void finish(double* workspace, unsigned blocks, cudaStream_t stream) {
-  launch(final_sums_kernel, 1u, kReduceThreads, 0, stream, workspace + kSums, static_cast<int>(blocks), workspace);
 }
 
 template <class Loss, class WeightOf, class Storage>
@@ -99,7 +66,7 @@ void run(const WeightedLossArgs<Storage>& args, const double* sums, double* work
   const unsigned blocks = reduce_blocks(args.n);
   launch(weighted_loss_kernel<Loss, WeightOf, Storage>, blocks, kReduceThreads, 0, stream, args, sums,
          workspace + kSums);
-  finish(workspace, blocks, stream);
+  finish_row_sums(workspace, blocks, stream);
 }
 
 template <class Loss, class Storage>
@@ -118,7 +85,7 @@ template <class Loss, class Storage>
 void run(const DoublyRobustArgs<Storage>& args, double* workspace, cudaStream_t stream) {
   const unsigned blocks = reduce_blocks(args.n);
   launch(doubly_robust_kernel<Loss, Storage>, blocks, kReduceThreads, 0, stream, args, workspace + kSums);
-  finish(workspace, blocks, stream);
+  finish_row_sums(workspace, blocks, stream);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,32 +84,44 @@ def _differentiable_backward(grad, user_factors, item_factors, users, items, nee
     return _backward(grad, user_factors, item_factors, users, items, needs)
 
 
-def _sparse_gradients(grad, user_factors, item_factors, users, items, needs: int) -> tuple[Tensor | None, ...]:
+def score_gradients(grad: Tensor, tables: Sequence[Tensor], needs: int) -> list[Tensor | None]:
+    """Of the tables, the biases and the offset; None where `needs` has no bit.
+
+    Args:
+        grad: the cotangent of the scores.
+        tables: user_factors, item_factors, users, items.
+        needs: bit k for the k-th of user_factors, item_factors, user_bias, item_bias, offset.
+    """
+    user_factors, item_factors, users, items = tables
+    gradients = _differentiable_backward(grad.contiguous(), user_factors, item_factors, users, items, needs)
+    return _select(gradients, needs)
+
+
+def sparse_score_gradients(grad: Tensor, tables: Sequence[Tensor], needs: int) -> list[Tensor | None]:
+    """The same, coalesced sparse tensors but for the offset."""
     if torch.is_grad_enabled():
-        raise RuntimeError("mf_score: second derivatives need sparse_grad=False")
-    user_rows, gp, ga, item_rows, gq, gb, offset = _backward_sparse(
-        grad, user_factors, item_factors, users, items, needs
-    )
+        raise RuntimeError("second derivatives need sparse_grad=False")
+    user_factors, item_factors, users, items = tables
+    return sparse_tables(_backward_sparse(grad, user_factors, item_factors, users, items, needs), tables, needs)
+
+
+def sparse_tables(parts: Sequence[Tensor], tables: Sequence[Tensor], needs: int) -> list[Tensor | None]:
+    """Coalesced gradients from (row indices, rows, bias rows) of users and of items, and the offset's."""
+    users, gp, ga, items, gq, gb, offset = parts
+    user_shape, item_shape = tables[0].shape, tables[1].shape
 
     def table(rows: Tensor, values: Tensor, size: tuple[int, ...], bit: int) -> Tensor | None:
         if not needs >> bit & 1:
             return None
         return torch.sparse_coo_tensor(rows.unsqueeze(0), values, size, is_coalesced=True, check_invariants=False)
 
-    return (
-        table(user_rows, gp, tuple(user_factors.shape), 0),
-        table(item_rows, gq, tuple(item_factors.shape), 1),
-        table(user_rows, ga, tuple(user_factors.shape[:1]), 2),
-        table(item_rows, gb, tuple(item_factors.shape[:1]), 3),
+    return [
+        table(users, gp, tuple(user_shape), 0),
+        table(items, gq, tuple(item_shape), 1),
+        table(users, ga, tuple(user_shape[:1]), 2),
+        table(items, gb, tuple(item_shape[:1]), 3),
         offset if needs & 16 else None,
-    )
-
-
-def _gradients(ctx: Any, grad: Tensor) -> list[Tensor | None]:
-    grad = grad.contiguous()
-    user_factors, item_factors, users, items = ctx.saved_tensors
-    gradients = _differentiable_backward(grad, user_factors, item_factors, users, items, ctx.needs)
-    return _select(gradients, ctx.needs)
+    ]
 
 
 class _EagerScore(torch.autograd.Function):
@@ -123,12 +136,8 @@ class _EagerScore(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        if ctx.sparse:
-            user_factors, item_factors, users, items = ctx.saved_tensors
-            gradients = _sparse_gradients(grad, user_factors, item_factors, users, items, ctx.needs)
-            gp, gq, ga, gb, offset = gradients
-        else:
-            gp, gq, ga, gb, offset = _gradients(ctx, grad)
+        gradients = sparse_score_gradients if ctx.sparse else score_gradients
+        gp, gq, ga, gb, offset = gradients(grad, ctx.saved_tensors, ctx.needs)
         return None, None, gp, gq, None, None, ga, gb, offset
 
 
@@ -150,7 +159,7 @@ class _FunctionalScore(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        gp, gq, ga, gb, offset = _gradients(ctx, grad)
+        gp, gq, ga, gb, offset = score_gradients(grad, ctx.saved_tensors, ctx.needs)
         return gp, gq, None, None, ga, gb, offset, None, None
 
 
@@ -159,7 +168,8 @@ def _compiled_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
     ctx.needs = sum(1 << k for k, position in enumerate((0, 1, 4, 5, 6)) if ctx.needs_input_grad[position])
 
 
-def _offset(offset: float | Tensor) -> tuple[Tensor | None, float]:
+def checked_offset(offset: float | Tensor) -> tuple[Tensor | None, float]:
+    """As a tensor, or as a number beside None."""
     if isinstance(offset, Tensor):
         return offset, 0.0
     try:
@@ -215,7 +225,7 @@ def mf_score(
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 4.
     """
-    offset_tensor, offset_value = _offset(offset)
+    offset_tensor, offset_value = checked_offset(offset)
     check_tensors(
         user_factors=user_factors,
         item_factors=item_factors,

@@ -26,12 +26,17 @@ def fresh_compiler() -> None:
 def raw_call(spec: Spec, reduction: str, needs: int) -> tuple[Any, tuple[Any, ...]]:
     """The operator of a row loss with its positional arguments; arguments named in `needs` require a gradient."""
     case = sample_inputs(spec)
+    needs &= (1 << len(spec.differentiable)) - 1
     tensors = [t.requires_grad_() if needs >> k & 1 else t for k, t in enumerate(case.tensors.values())]
     options: dict[str, tuple[Any, ...]] = {
         "pointwise_loss": ("mse", reduction),
         "ips_loss": ("propensity_logits" in spec.tensors, "bce", 0.2, None, reduction, True),
         "snips_loss": ("propensity_logits" in spec.tensors, "bce", None, 0.2, None, 0, True),
         "dr_loss": ("mae", reduction, True),
+        "exposure_loss": ("exposure_logits" in spec.tensors, reduction, True),
+        "relmf_loss": ("log", 0.2, reduction, True),
+        "pair_loss": (0.2, "pda", reduction, True),
+        "interd_loss": (-0.7, "soft", True, 1e-8, reduction, True),
     }
     return getattr(OPS, spec.op).default, (*tensors, *options[spec.op], needs)
 
@@ -83,7 +88,7 @@ def test_saved_gradients_returned_by_an_operator_are_constants(spec: Spec) -> No
     assert not any(gradient.requires_grad for gradient in gradients)
 
 
-@pytest.mark.parametrize("spec", LOSS_SPECS, ids=str)
+@pytest.mark.parametrize("spec", [s for s in LOSS_SPECS if len(s.differentiable) > 2], ids=str)
 def test_needs_that_leave_out_a_leaf_raise(spec: Spec) -> None:
     operator, arguments = raw_call(spec, "mean", 7)
     with pytest.raises(RuntimeError, match=r"needs=1 leaves out arguments \[1, 2\]"):
@@ -98,7 +103,7 @@ def test_compiled_equals_eager(spec: Spec) -> None:
     for got, wanted in zip(value_and_gradients(compiled, leaves), value_and_gradients(function, leaves), strict=True):
         assert_near(got, wanted, 4)
     with torch.no_grad():
-        assert_near(compiled(*leaves), function(*leaves), 4)
+        assert_near(compiled(*leaves), function(*leaves), 4, scale=1.0)
 
 
 def test_a_compiled_training_loss_equals_eager() -> None:

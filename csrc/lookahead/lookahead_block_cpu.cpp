@@ -1,0 +1,390 @@
+#include <stdexcept>
+#include <string>
+
+#include "block/gram.h"
+#include "lookahead/lookahead_block_kernels.h"
+#include "lookahead/lookahead_upper.h"
+
+namespace debias {
+namespace {
+
+using namespace lookahead;
+
+constexpr int64_t kLanes = 16;                  // rows are padded to a multiple of these
+constexpr int64_t kMaxTasks = 32;               // user tasks with sums of their own for the items
+constexpr int64_t kMaxSums = int64_t{1} << 22;  // numbers in all these sums
+
+// One side of the block: its rows side by side, padded, so that the score is x.y with x = [P[u], a[u], 1] and
+// y = [Q[i], 1, b[i]].
+template <class T>
+struct BlockSide {
+  int64_t rows, width;
+  std::vector<int64_t> local;                 // of each rated pair
+  std::vector<int64_t> slot;                  // of each row; -1: the upper batch lacks it
+  std::vector<int64_t> active;                // rows with a slot
+  std::vector<T> factors, bias;               // [rows, d], [rows]
+  std::vector<T> packed;                      // [rows, width]
+  std::vector<T> gradient;                    // [rows, width] of the lower loss, rows with a slot only
+  std::vector<T> directions, direction_bias;  // response times G, zero without a slot
+  std::vector<T> moving;                      // [rows, width] directions in the places of `packed`, 0 for the unit
+  std::vector<double> gram, cross;
+};
+
+template <class T, class Index>
+struct BlockProblem {
+  const LookaheadBlockArgs<T, Index>* args;
+  Upper<T, Index> upper;
+  std::array<BlockSide<T>, 2> sides;  // users, items
+  Segments by_user;                   // rated pairs by local user
+  std::vector<T> scores;              // in the order of by_user
+  int64_t tasks, task_users;
+};
+
+template <class T>
+GramRows<T> gram_rows(const BlockSide<T>& side, const std::vector<T>& factors, const std::vector<T>& bias,
+                      const T* weight, const T* value, int64_t d, bool is_user, double unit) {
+  return {factors.data(), bias.data(), weight, is_user ? nullptr : value, 0.0, side.rows, d, unit, is_user};
+}
+
+template <class T>
+void place(std::vector<T>& rows, int64_t row, int64_t width, const T* factors, T bias, T unit, int64_t d,
+           bool is_user) {
+  T* out = rows.data() + row * width;
+  std::copy(factors, factors + d, out);
+  out[d] = is_user ? bias : unit;
+  out[d + 1] = is_user ? unit : bias;
+}
+
+template <class T, class Index>
+void gather(BlockSide<T>& side, const LookaheadTableArgs<T>& table, const Index* rows, int64_t count, int64_t d,
+            const SlotMap& slots, bool is_user) {
+  side.rows = count;
+  side.width = (d + 2 + kLanes - 1) / kLanes * kLanes;
+  side.slot.resize(static_cast<size_t>(count));
+  side.factors.resize(static_cast<size_t>(count * d));
+  side.bias.resize(static_cast<size_t>(count));
+  side.packed.assign(static_cast<size_t>(count * side.width), T(0));
+  for (int64_t j = 0; j < count; ++j) {
+    const auto row = static_cast<int64_t>(rows[j]);
+    const T* from = table.factors + row * d;
+    const T bias = table.bias ? table.bias[row] : T(0);
+    std::copy(from, from + d, side.factors.begin() + j * d);
+    side.bias[static_cast<size_t>(j)] = bias;
+    place(side.packed, j, side.width, from, bias, T(1), d, is_user);
+    side.slot[static_cast<size_t>(j)] = slots.find(row);
+    if (side.slot[static_cast<size_t>(j)] >= 0) side.active.push_back(j);
+  }
+}
+
+// The places of the rated pairs among the rows of the block.
+template <class Index>
+std::vector<int64_t> local_rows(const char* name, const Index* block, int64_t count, const Index* pairs, int64_t n,
+                                int64_t table_rows) {
+  std::vector<int64_t> rows(block, block + count);
+  const SlotMap map(rows, table_rows);
+  for (int64_t j = 0; j < count; ++j)
+    if (map.find(rows[static_cast<size_t>(j)]) != j)
+      throw std::invalid_argument(std::string("lower['block']['") + name + "'] must be distinct, got " +
+                                  std::to_string(rows[static_cast<size_t>(j)]) + " twice");
+  std::vector<int64_t> local(static_cast<size_t>(n));
+  for (int64_t k = 0; k < n; ++k) {
+    local[static_cast<size_t>(k)] = map.find(static_cast<int64_t>(pairs[k]));
+    if (local[static_cast<size_t>(k)] < 0)
+      throw std::out_of_range(std::string("lower['") + name + "'] must be in lower['block']['" + name + "'], got " +
+                              std::to_string(pairs[k]) + " at position " + std::to_string(k));
+  }
+  return local;
+}
+
+template <class T>
+DEBIAS_HD T padded_dot(const T* __restrict a, const T* __restrict b, int64_t width) {
+  T sum = 0;
+  for (int64_t f = 0; f < width; f += kLanes) {
+    T part = 0;
+#pragma omp simd reduction(+ : part)
+    for (int64_t l = 0; l < kLanes; ++l) part += a[f + l] * b[f + l];
+    sum += part;
+  }
+  return sum;
+}
+
+template <class T>
+DEBIAS_HD void padded_add(T* __restrict out, const T* __restrict row, T scale, int64_t width) {
+  for (int64_t f = 0; f < width; f += kLanes) {
+#pragma omp simd
+    for (int64_t l = 0; l < kLanes; ++l) out[f + l] += scale * row[f + l];
+  }
+}
+
+template <class T, class Index>
+DEBIAS_HD BlockRow<T> block_row(const LookaheadBlockArgs<T, Index>& args, T score, int64_t k, T user_weight,
+                                T item_weight, T value) {
+  return {lower_row(args.pairs.lower.kind, row_input(args.pairs.lower, score, k)),
+          args.weights ? score - args.imputations[k] : T(0), args.weights ? score - value : T(0),
+          args.weights ? user_weight * item_weight : T(0)};
+}
+
+// Scores of the rated pairs of users [begin, end), and their part of the gradients to rows with a slot.
+template <class T, class Index>
+struct RatedGradients {
+  static DEBIAS_HD void run(BlockProblem<T, Index>* problem, int64_t first, int64_t last, T* item_sums) {
+    const LookaheadBlockArgs<T, Index>& args = *problem->args;
+    BlockSide<T>&users = problem->sides[0], &items = problem->sides[1];
+    const Segments& pairs = problem->by_user;
+    const int64_t width = users.width, *item_of = items.local.data(), *order = pairs.order.data();
+    const int64_t* item_slot = items.slot.data();
+    const T value = *args.value, coefficient = static_cast<T>(args.pairs.lower.coefficient);
+    const T* weights = args.weights;
+    T* scores = problem->scores.data();
+    for (int64_t j = first; j < last; ++j) {
+      const int64_t user = pairs.rows[static_cast<size_t>(j)];
+      const T* x = users.packed.data() + user * width;
+      T* gradient = users.slot[static_cast<size_t>(user)] >= 0 ? users.gradient.data() + user * width : nullptr;
+      for (int64_t p = pairs.offsets[static_cast<size_t>(j)]; p < pairs.offsets[static_cast<size_t>(j) + 1]; ++p) {
+        const int64_t k = order[p], item = item_of[k];
+        const T* y = items.packed.data() + item * width;
+        const T score = padded_dot(x, y, width);
+        scores[p] = score;
+        const bool moves_item = item_slot[item] >= 0;
+        if (!gradient && !moves_item) continue;
+        const T slope = block_row(args, score, k, args.user_weight[user], args.item_weight[item], value)
+                            .slope(coefficient, weights ? weights[k] : T(0));
+        if (gradient) padded_add(gradient, y, slope, width);
+        if (moves_item) padded_add(item_sums + item * width, x, slope, width);
+      }
+    }
+  }
+};
+
+// -D_k times the mixed derivatives of the rated pairs, and what they take from the weights and the value of all pairs.
+template <class T, class Index>
+struct RatedContraction {
+  static DEBIAS_HD void run(BlockProblem<T, Index>* problem, int64_t first, int64_t last, T* item_sums,
+                            double* value_sum) {
+    const LookaheadBlockArgs<T, Index>& args = *problem->args;
+    const LookaheadRowsArgs<T, Index> rows = args.pairs.lower;
+    const BlockSide<T>&users = problem->sides[0], &items = problem->sides[1];
+    const Segments& pairs = problem->by_user;
+    const int64_t width = users.width, *item_of = items.local.data(), *order = pairs.order.data();
+    const T value = *args.value, coefficient = static_cast<T>(rows.coefficient);
+    double of_value = 0;
+    for (int64_t j = first; j < last; ++j) {
+      const int64_t user = pairs.rows[static_cast<size_t>(j)];
+      const T *x = users.packed.data() + user * width, *g = users.moving.data() + user * width;
+      const bool user_moves = users.slot[static_cast<size_t>(user)] >= 0;
+      T of_user = 0;
+      for (int64_t p = pairs.offsets[static_cast<size_t>(j)]; p < pairs.offsets[static_cast<size_t>(j) + 1]; ++p) {
+        const int64_t k = order[p], item = item_of[k];
+        T contraction = padded_dot(x, items.moving.data() + item * width, width);
+        if (user_moves) contraction += padded_dot(g, items.packed.data() + item * width, width);
+        const T user_weight = args.user_weight[user], item_weight = args.item_weight[item];
+        const BlockRow<T> row =
+            block_row(args, problem->scores[static_cast<size_t>(p)], k, user_weight, item_weight, value);
+        if (rows.grad_targets) rows.grad_targets[k] = -coefficient * contraction * row.rated.target;
+        if (rows.grad_source) rows.grad_source[k] = -coefficient * contraction * row.rated.source;
+        if (!args.weights) continue;
+        if (args.grad_weights) args.grad_weights[k] = T(-2) * row.own * contraction;
+        if (args.grad_imputations) args.grad_imputations[k] = T(2) * args.weights[k] * contraction;
+        of_user += T(2) * item_weight * row.constant * contraction;
+        item_sums[item] += T(2) * user_weight * row.constant * contraction;
+        of_value -= static_cast<double>(T(2) * row.baseline * contraction);
+      }
+      if (args.grad_user_weight) args.grad_user_weight[user] += of_user;
+    }
+    *value_sum = of_value;
+  }
+};
+
+// kernel(task, first segment, last segment) over tasks of whole users
+template <class T, class Index, class Kernel>
+void over_users(const BlockProblem<T, Index>& problem, const Kernel& kernel) {
+  const auto& rows = problem.by_user.rows;
+  const auto from = [&](int64_t user) { return std::lower_bound(rows.begin(), rows.end(), user) - rows.begin(); };
+  parallel_blocks(problem.sides[0].rows, problem.task_users, problem.task_users,
+                  [&](int64_t task, int64_t begin, int64_t end) { kernel(task, from(begin), from(end)); });
+}
+
+// The sums of all tasks, in order.
+template <class T>
+void add_tasks(const std::vector<T>& sums, int64_t tasks, int64_t size, T* out) {
+  parallel_blocks(size, 1024, 4096, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t task = 0; task < tasks; ++task)
+      for (int64_t k = begin; k < end; ++k) out[k] += sums[static_cast<size_t>(task * size + k)];
+  });
+}
+
+template <class T, class Index>
+GramRows<T> block_rows(const BlockProblem<T, Index>& problem, int which) {
+  const BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+  const LookaheadBlockArgs<T, Index>& args = *problem.args;
+  return gram_rows(side, side.factors, side.bias, which == 0 ? args.user_weight : args.item_weight, args.value,
+                   args.pairs.factors, which == 0, 1.0);
+}
+
+template <class T, class Index>
+GramRows<T> block_directions(const BlockProblem<T, Index>& problem, int which) {
+  const BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+  return gram_rows<T>(side, side.directions, side.direction_bias, nullptr, nullptr, problem.args->pairs.factors,
+                      which == 0, 0.0);
+}
+
+// The gradient of the all-pairs term to the rows with a slot: 2 A_u H x_u, and the same with the sides exchanged.
+template <class T, class Index>
+void gram_part(BlockProblem<T, Index>& problem, int which) {
+  const int64_t d = problem.args->pairs.factors;
+  BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+  const BlockSide<T>& other = problem.sides[static_cast<size_t>(1 - which)];
+  const T* weight = which == 0 ? problem.args->user_weight : problem.args->item_weight;
+  const auto count = static_cast<int64_t>(side.active.size());
+  const auto size = static_cast<size_t>(count);
+  std::vector<T> factors(size * static_cast<size_t>(d)), bias(size), weights(size), to(factors.size()), to_bias(size);
+  for (size_t j = 0; j < size; ++j) {
+    const int64_t row = side.active[j];
+    std::copy_n(side.factors.begin() + row * d, d, factors.begin() + static_cast<int64_t>(j) * d);
+    bias[j] = side.bias[static_cast<size_t>(row)];
+    weights[j] = weight[row];
+  }
+  GramRows<T> rows = block_rows(problem, which);
+  rows.factors = factors.data();
+  rows.bias = bias.data();
+  rows.weight = weights.data();
+  rows.rows = count;
+  const GramGradients<T> gradients{to.data(), to_bias.data(), nullptr, d, rows.bias_component(), 2.0, 0.0};
+  cpu::gram_gradients(rows, other.gram.data(), gradients, false);
+  side.gradient.assign(static_cast<size_t>(side.rows * side.width), T(0));
+  const int64_t bias_at = d;  // of the other side's packed rows, the component that is 1 lies here for users
+  for (size_t j = 0; j < size; ++j) {
+    T* out = side.gradient.data() + side.active[j] * side.width;
+    std::copy_n(to.begin() + static_cast<int64_t>(j) * d, d, out);
+    out[which == 0 ? bias_at : bias_at + 1] = to_bias[j];
+  }
+}
+
+// theta' of the slots: rows outside the block have no gradient.
+template <class T, class Index>
+void step_slots(BlockProblem<T, Index>& problem, int which) {
+  const AssumedStep step = problem.args->pairs.step;
+  const int64_t d = problem.args->pairs.factors;
+  const BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+  Side<T>& upper = problem.upper.sides[static_cast<size_t>(which)];
+  std::fill(upper.stepped, upper.stepped + upper.slots() * d, T(0));
+  std::fill(upper.stepped_bias, upper.stepped_bias + upper.slots(), T(0));
+  for (const int64_t row : side.active) {
+    const int64_t slot = side.slot[static_cast<size_t>(row)];
+    const T* gradient = side.gradient.data() + row * side.width;
+    const T* theta = side.factors.data() + row * d;
+    for (int64_t f = 0; f < d; ++f) upper.stepped[slot * d + f] = gradient[f] + static_cast<T>(step.l2) * theta[f];
+    upper.stepped_bias[slot] = gradient[which == 0 ? d : d + 1];
+  }
+  for (int64_t slot = 0; slot < upper.slots(); ++slot) take_step(upper, step, slot, d);
+}
+
+template <class T, class Index>
+void place_directions(BlockProblem<T, Index>& problem, int which) {
+  const int64_t d = problem.args->pairs.factors;
+  BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+  const Side<T>& upper = problem.upper.sides[static_cast<size_t>(which)];
+  side.directions.assign(static_cast<size_t>(side.rows * d), T(0));
+  side.direction_bias.assign(static_cast<size_t>(side.rows), T(0));
+  side.moving.assign(static_cast<size_t>(side.rows * side.width), T(0));
+  for (const int64_t row : side.active) {
+    const int64_t slot = side.slot[static_cast<size_t>(row)];
+    const T bias = upper.table->bias ? upper.gradient_bias[slot] : T(0);
+    std::copy_n(upper.gradient + slot * d, d, side.directions.begin() + row * d);
+    side.direction_bias[static_cast<size_t>(row)] = bias;
+    place(side.moving, row, side.width, upper.gradient + slot * d, bias, T(0), d, which == 0);
+  }
+}
+
+// The hypergradients of the all-pairs term.
+template <class T, class Index>
+void contract_block(BlockProblem<T, Index>& problem) {
+  const LookaheadBlockArgs<T, Index>& args = *problem.args;
+  const int64_t d = args.pairs.factors;
+  for (int which = 0; which < 2; ++which) {
+    place_directions(problem, which);
+    BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+    side.cross.resize(side.gram.size());
+    cpu::gram_products(block_rows(problem, which), block_directions(problem, which), side.cross.data());
+  }
+  const BlockSide<T>&users = problem.sides[0], &items = problem.sides[1];
+  if (args.grad_user_weight)
+    cpu::gram_contractions(block_rows(problem, 0), block_directions(problem, 0), items.gram.data(), items.cross.data(),
+                           -2.0, args.grad_user_weight);
+  if (args.grad_item_weight)
+    cpu::gram_contractions(block_rows(problem, 1), block_directions(problem, 1), users.gram.data(), users.cross.data(),
+                           -2.0, args.grad_item_weight);
+  std::vector<T> item_sums(static_cast<size_t>(problem.tasks * args.n), T(0));
+  std::vector<double> value_sums(static_cast<size_t>(problem.tasks), 0.0);
+  over_users(problem, [&](int64_t task, int64_t first, int64_t last) {
+    simd_run<RatedContraction<T, Index>>(&problem, first, last, item_sums.data() + task * args.n,
+                                         &value_sums[static_cast<size_t>(task)]);
+  });
+  if (args.grad_item_weight) add_tasks(item_sums, problem.tasks, args.n, args.grad_item_weight);
+  if (!args.grad_value) return;
+  double value =
+      2.0 * gram_direction_sum(users.gram.data(), items.gram.data(), users.cross.data(), items.cross.data(), d);
+  for (const double sum : value_sums) value += sum;
+  *args.grad_value = static_cast<T>(value);
+}
+
+template <class T, class Index>
+void prepare(BlockProblem<T, Index>& problem) {
+  const LookaheadBlockArgs<T, Index>& args = *problem.args;
+  const LookaheadArgs<T, Index>& pairs = args.pairs;
+  const std::array<SlotMap, 2> maps = group(problem.upper);
+  BlockSide<T>&users = problem.sides[0], &items = problem.sides[1];
+  users.local = local_rows("users", args.users, args.m, pairs.lower.users, pairs.lower.n, pairs.user_table.rows);
+  items.local = local_rows("items", args.items, args.n, pairs.lower.items, pairs.lower.n, pairs.item_table.rows);
+  gather(users, pairs.user_table, args.users, args.m, pairs.factors, maps[0], true);
+  gather(items, pairs.item_table, args.items, args.n, pairs.factors, maps[1], false);
+  problem.by_user = make_segments(users.local.data(), pairs.lower.n, args.m);
+  problem.scores.resize(static_cast<size_t>(pairs.lower.n));
+  const int64_t item_numbers = std::max<int64_t>(1, args.n * items.width);
+  const int64_t tasks = std::max<int64_t>(1, std::min(kMaxTasks, kMaxSums / item_numbers));
+  problem.task_users = std::max<int64_t>(1, block_count(args.m, tasks));
+  problem.tasks = block_count(args.m, problem.task_users);
+}
+
+}  // namespace
+
+namespace cpu {
+
+template <class T, class Index>
+double lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args) {
+  BlockProblem<T, Index> problem{};
+  problem.args = &args;
+  problem.upper.args = &args.pairs;
+  prepare(problem);
+  size_t bytes = 0;
+  each_array(problem.upper, [&](T*, int64_t count) { bytes += scratch_bytes<T>(count); });
+  Scratch scratch(bytes);
+  each_array(problem.upper, [&](T*& array, int64_t count) { array = scratch.take<T>(count); });
+  const auto gram_size = static_cast<size_t>((args.pairs.factors + 2) * gram_width(args.pairs.factors));
+  for (int which = 0; which < 2; ++which) {
+    BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
+    side.gram.resize(gram_size);
+    gram_products(block_rows(problem, which), block_rows(problem, which), side.gram.data());
+  }
+  for (int which = 0; which < 2; ++which) gram_part(problem, which);
+  const int64_t item_numbers = args.n * problem.sides[1].width;
+  std::vector<T> item_sums(static_cast<size_t>(problem.tasks * item_numbers), T(0));
+  over_users(problem, [&](int64_t task, int64_t first, int64_t last) {
+    simd_run<RatedGradients<T, Index>>(&problem, first, last, item_sums.data() + task * item_numbers);
+  });
+  add_tasks(item_sums, problem.tasks, item_numbers, problem.sides[1].gradient.data());
+  for (int which = 0; which < 2; ++which) step_slots(problem, which);
+  const bool wants = wants_lower(args.pairs) || args.grad_user_weight || args.grad_item_weight || args.grad_value ||
+                     args.grad_weights || args.grad_imputations;
+  const double loss = upper_loss(problem.upper, wants);
+  if (wants) contract_block(problem);
+  return loss;
+}
+
+template double lookahead_block_loss(const LookaheadBlockArgs<float, int32_t>&);
+template double lookahead_block_loss(const LookaheadBlockArgs<float, int64_t>&);
+template double lookahead_block_loss(const LookaheadBlockArgs<double, int32_t>&);
+template double lookahead_block_loss(const LookaheadBlockArgs<double, int64_t>&);
+
+}  // namespace cpu
+}  // namespace debias

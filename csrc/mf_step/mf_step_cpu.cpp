@@ -1,0 +1,207 @@
+// A step on the CPU: the users in blocks (scores, slopes, and the update of each row while it is in the cache, the old
+// row saved), then the items from the saved user rows. A row belongs to one task and sums its samples in their order in
+// the batch: no atomics, and the same bits for every number of threads.
+#include <algorithm>
+
+#include "common/parallel.h"
+#include "mf_step/batch.h"
+#include "mf_step/mf_step_simd.h"
+
+namespace debias {
+namespace {
+
+constexpr int64_t kTaskGroups = 256;        // rows with samples of one task
+constexpr int64_t kTaskFloats = 1 << 15;    // parameters of one task that visits every row
+constexpr int64_t kBlockGroups = 32;        // rows whose scores are computed before their update
+constexpr int64_t kChunkSamples = 1 << 15;  // samples that are prepared at a time
+
+template <class F>
+void with_factors(int64_t d, F&& f) {
+  switch (d) {
+    case 8: return f(std::integral_constant<int, 8>{});
+    case 10: return f(std::integral_constant<int, 10>{});
+    case 16: return f(std::integral_constant<int, 16>{});
+    case 32: return f(std::integral_constant<int, 32>{});
+    case 64: return f(std::integral_constant<int, 64>{});
+    default: return f(std::integral_constant<int, 0>{});
+  }
+}
+
+// What is kept between steps, so that a step allocates nothing once it has seen its like.
+template <class T>
+struct Workspace {
+  std::vector<Batch<T>> batches;
+  std::vector<T> scores, slopes, saved;
+  std::vector<double> losses;
+};
+
+template <class V>
+V* at_least(std::vector<V>& buffer, int64_t n) {
+  if (static_cast<int64_t>(buffer.size()) < n) buffer.resize(static_cast<size_t>(n));
+  return buffer.data();
+}
+
+// A share of the groups, and of the table's rows where every row is visited.
+struct Share {
+  int64_t first, last, row_begin, row_end;
+};
+
+template <class T>
+class Step {
+ public:
+  Step(const Model<T>& model, const StepOptions& options, const Batch<T>& batch, Workspace<T>& workspace)
+      : options_(options),
+        batch_(batch),
+        workspace_(workspace),
+        scores_(at_least(workspace.scores, batch.n)),
+        slopes_(at_least(workspace.slopes, batch.n)),
+        users_(side(model.users, model, batch.by_user)),
+        items_(side(model.items, model, batch.by_item)) {
+    users_.source = model.items.rows;
+    users_.source_row = batch.items.data();
+    users_.saved = at_least(workspace.saved, groups(batch.by_user) * model.factors);
+    items_.source = users_.saved;
+    items_.source_row = batch.user_group.data();
+  }
+
+  double run() {
+    double* losses = at_least(workspace_.losses, shares(users_, batch_.by_user));
+    const int64_t n_shares = shares(users_, batch_.by_user);
+    for_each_share(users_, batch_.by_user, [&](int64_t s, const Share& share, T* sum) {
+      losses[s] = 0;
+      step_users(share, sum, losses + s);
+    });
+    for_each_share(items_, batch_.by_item, [&](int64_t, const Share& share, T* sum) { update(items_, share, sum); });
+    double loss = 0;
+    for (int64_t s = 0; s < n_shares; ++s) loss += losses[s];
+    return loss;
+  }
+
+ private:
+  static int64_t groups(const Segments& segments) { return static_cast<int64_t>(segments.rows.size()); }
+
+  SideStep<T> side(const SideTables<T>& tables, const Model<T>& model, const Segments& segments) const {
+    SideStep<T> result{};
+    result.tables = tables;
+    result.factors = model.factors;
+    result.second_width = options_.optimizer.kind == OptimizerKind::rowwise_adagrad ? 1 : model.factors;
+    result.rows = segments.rows.data();
+    result.offsets = segments.offsets.data();
+    result.order = segments.order.data();
+    result.slopes = slopes_;
+    result.rule = step_rule<T>(options_.optimizer);
+    result.l2 = static_cast<T>(options_.l2);
+    result.l2_bias = static_cast<T>(options_.l2_bias);
+    result.idle_l2 = options_.all_rows ? result.l2 : T(0);
+    result.idle_l2_bias = options_.all_rows ? result.l2_bias : T(0);
+    result.idle_rows = options_.dense();
+    result.idle_biases = options_.dense_biases();
+    return result;
+  }
+
+  int64_t rows_of_share(const SideStep<T>& side) const {
+    return std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, side.factors));
+  }
+
+  int64_t shares(const SideStep<T>& side, const Segments& segments) const {
+    return options_.dense() ? block_count(side.tables.n, rows_of_share(side))
+                            : block_count(groups(segments), kTaskGroups);
+  }
+
+  template <class F>
+  void for_each_share(const SideStep<T>& side, const Segments& segments, const F& f) const {
+    const std::vector<int64_t>& rows = segments.rows;
+    const bool dense = options_.dense();
+    const int64_t n = dense ? side.tables.n : groups(segments);
+    const int64_t block = dense ? rows_of_share(side) : kTaskGroups;
+    const int64_t floats = (dense ? side.tables.n : batch_.n) * side.factors;
+    parallel_blocks(n, block, floats < kSerialBelowFloats ? n : 0, [&](int64_t s, int64_t begin, int64_t end) {
+      std::vector<T> sum(static_cast<size_t>(side.factors));
+      Share share{begin, end, 0, 0};
+      if (dense) {
+        share.row_begin = begin, share.row_end = end;
+        share.first = std::lower_bound(rows.begin(), rows.end(), begin) - rows.begin();
+        share.last = std::lower_bound(rows.begin(), rows.end(), end) - rows.begin();
+      }
+      f(s, share, sum.data());
+    });
+  }
+
+  void step_users(const Share& share, T* sum, double* loss) const {
+    int64_t row = share.row_begin, first = share.first;
+    do {
+      const int64_t last = std::min(first + kBlockGroups, share.last);
+      score(first, last);
+      slope(users_.offsets[first], users_.offsets[last], loss);
+      const int64_t row_end = last == share.last ? share.row_end : users_.rows[last - 1] + 1;
+      update(users_, {first, last, row, row_end}, sum);
+      first = last, row = row_end;
+    } while (first < share.last);
+  }
+
+  void score(int64_t first, int64_t last) const {
+    with_factors(users_.factors, [&](auto d) {
+      simd_run<ScorePass<T, d()>>(&users_, static_cast<const T*>(items_.tables.bias), static_cast<T>(options_.offset),
+                                  first, last, scores_);
+    });
+  }
+
+  void slope(int64_t begin, int64_t end, double* loss) const {
+    const SlopeColumns<T> columns{users_.order,
+                                  batch_.targets.data(),
+                                  data_or_null(batch_.weights),
+                                  data_or_null(batch_.exposures),
+                                  data_or_null(batch_.pseudo_targets),
+                                  options_.mean ? T(1) / static_cast<T>(batch_.n) : T(1),
+                                  slopes_};
+    with_row_loss(options_.loss, columns.pseudo_targets != nullptr, [&](auto row) {
+      simd_run<SlopePass<decltype(row), T>>(&columns, static_cast<const T*>(scores_), begin, end, loss);
+    });
+  }
+
+  void update(const SideStep<T>& side, const Share& share, T* sum) const {
+    with_factors(side.factors, [&](auto d) {
+      with_rule(options_.optimizer.kind, [&](auto rule) {
+        simd_run<UpdatePass<decltype(rule), T, d()>>(&side, share.first, share.last, share.row_begin, share.row_end,
+                                                     sum);
+      });
+    });
+  }
+
+  const StepOptions& options_;
+  const Batch<T>& batch_;
+  Workspace<T>& workspace_;
+  T *scores_, *slopes_;
+  SideStep<T> users_, items_;
+};
+
+}  // namespace
+
+namespace cpu {
+
+template <class T, class Index>
+double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const EpochPlan& plan, StepOptions options) {
+  static thread_local Workspace<T> workspace;
+  const int64_t chunk = std::max<int64_t>(1, kChunkSamples / plan.batch_size);
+  double loss = 0;
+  for (int64_t first = plan.start; first < plan.stop; first += chunk) {
+    workspace.batches.resize(static_cast<size_t>(std::min(chunk, plan.stop - first)));
+    prepare_batches(samples, plan, model.users.n, model.items.n, first, workspace.batches);
+    for (const Batch<T>& batch : workspace.batches) {
+      loss += Step<T>(model, options, batch, workspace).run();
+      ++options.optimizer.step;
+    }
+  }
+  return loss;
+}
+
+#define DEBIAS_INSTANTIATE(T, Index) \
+  template double mf_steps(const Model<T>&, const Samples<T, Index>&, const EpochPlan&, StepOptions);
+DEBIAS_INSTANTIATE(float, int32_t)
+DEBIAS_INSTANTIATE(float, int64_t)
+DEBIAS_INSTANTIATE(double, int32_t)
+DEBIAS_INSTANTIATE(double, int64_t)
+#undef DEBIAS_INSTANTIATE
+
+}  // namespace cpu
+}  // namespace debias

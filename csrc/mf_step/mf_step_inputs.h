@@ -1,0 +1,175 @@
+// The contract of mf_step_ and mf_epoch_: everything is checked here, by name, before a parameter changes.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mf_score/score_inputs.h"
+#include "mf_step/mf_step_kernels.h"
+
+namespace debias {
+
+struct StateTensors {
+  std::optional<Tensor> first, second, bias_first, bias_second;
+};
+
+struct StepTensors {
+  Tensor user_factors, item_factors, users, items, targets;
+  std::optional<Tensor> weights, exposures, pseudo_targets, user_bias, item_bias;
+  StateTensors user_state, item_state;
+};
+
+inline OptimizerKind optimizer_kind(const std::string& name) {
+  if (name == "sgd") return OptimizerKind::sgd;
+  if (name == "adagrad") return OptimizerKind::adagrad;
+  if (name == "rowwise_adagrad") return OptimizerKind::rowwise_adagrad;
+  if (name == "lazy_adam") return OptimizerKind::lazy_adam;
+  if (name == "adam") return OptimizerKind::adam;
+  value_error("optimizer must be 'sgd', 'adagrad', 'rowwise_adagrad', 'lazy_adam' or 'adam', got '", name, "'");
+}
+
+inline RowLossKind row_loss_kind(const std::string& loss) {
+  if (loss == "mse") return RowLossKind::mse;
+  if (loss == "mae") return RowLossKind::mae;
+  if (loss == "bce") return RowLossKind::bce;
+  value_error("loss must be 'mse', 'mae' or 'bce', got '", loss, "'");
+}
+
+inline StepOptions step_options(const std::string& loss, const std::string& reduction, double offset,
+                                const OptimizerOptions& optimizer, double l2, bool all_rows, bool decay_bias) {
+  if (reduction != "sum" && reduction != "mean")
+    value_error("reduction must be 'sum' or 'mean', got '", reduction, "'");
+  if (!(l2 >= 0)) value_error("l2 must not be negative, got ", l2);
+  if (!(optimizer.lr >= 0)) value_error("lr must not be negative, got ", optimizer.lr);
+  if (!(optimizer.eps >= 0)) value_error("eps must not be negative, got ", optimizer.eps);
+  for (double beta : {optimizer.beta1, optimizer.beta2})
+    if (!(beta >= 0 && beta < 1)) value_error("betas must be in [0, 1), got ", beta);
+  if (optimizer.step < 1) value_error("step must be at least 1, got ", optimizer.step);
+  return {optimizer, row_loss_kind(loss), l2, decay_bias ? l2 : 0.0, offset, all_rows, reduction == "mean"};
+}
+
+// What is written in place: contiguous, and with no byte in common with another such tensor.
+inline void check_in_place(const std::vector<std::pair<const char*, const Tensor*>>& written) {
+  using Extent = std::pair<const char*, const char*>;
+  std::vector<std::pair<Extent, const char*>> extents;
+  for (const auto& [name, tensor] : written) {
+    if (!tensor->is_contiguous()) value_error(name, " is written in place and must be contiguous");
+    const char* begin = static_cast<const char*>(tensor->const_data_ptr());
+    const int64_t bytes = tensor->numel() * static_cast<int64_t>(tensor->element_size());
+    if (bytes > 0) extents.push_back({{begin, begin + bytes}, name});
+  }
+  std::sort(extents.begin(), extents.end());
+  for (size_t k = 1; k < extents.size(); ++k)
+    if (extents[k].first.first < extents[k - 1].first.second)
+      value_error(extents[k].second, " and ", extents[k - 1].second, " are written in place and must not overlap");
+}
+
+inline ScalarType state_type(const Tensor& factors) {
+  return factors.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline void check_state(const char* name, const std::optional<Tensor>& state, bool wanted, const Tensor& like,
+                        bool by_row, std::vector<std::pair<const char*, const Tensor*>>& written) {
+  if (!wanted) return;
+  if (!state) value_error(name, " is part of this optimizer's state and must be given");
+  if (by_row)
+    check_shape(name, *state, {like.size(0)});
+  else
+    check_same_shape(name, *state, "its table", like);
+  if (state->scalar_type() != state_type(like))
+    value_error(name, " must be ", dtype_name(state_type(like)), ", got ", dtype_name(state->scalar_type()));
+  check_same_device(name, *state, "its table", like);
+  written.push_back({name, &*state});
+}
+
+inline void check_bias(const char* name, const std::optional<Tensor>& bias, const Tensor& factors,
+                       std::vector<std::pair<const char*, const Tensor*>>& written) {
+  if (!bias) return;
+  check_shape(name, *bias, {factors.size(0)});
+  check_same_dtype(name, *bias, "user_factors", factors);
+  check_same_device(name, *bias, "user_factors", factors);
+  written.push_back({name, &*bias});
+}
+
+inline void check_column(const char* name, const std::optional<Tensor>& column, const StepTensors& in) {
+  if (!column) return;
+  check_same_device(name, *column, "user_factors", in.user_factors);
+  check_same_dtype(name, *column, "user_factors", in.user_factors);
+  check_same_shape(name, *column, "users", in.users);
+}
+
+inline void check_written(const StepTensors& in, OptimizerKind kind) {
+  std::vector<std::pair<const char*, const Tensor*>> written{{"user_factors", &in.user_factors},
+                                                             {"item_factors", &in.item_factors}};
+  check_bias("user_bias", in.user_bias, in.user_factors, written);
+  check_bias("item_bias", in.item_bias, in.item_factors, written);
+  const bool first = kind == OptimizerKind::lazy_adam || kind == OptimizerKind::adam;
+  const bool second = kind != OptimizerKind::sgd, by_row = kind == OptimizerKind::rowwise_adagrad;
+  check_state("user_first", in.user_state.first, first, in.user_factors, false, written);
+  check_state("user_second", in.user_state.second, second, in.user_factors, by_row, written);
+  check_state("item_first", in.item_state.first, first, in.item_factors, false, written);
+  check_state("item_second", in.item_state.second, second, in.item_factors, by_row, written);
+  if (in.user_bias) {
+    check_state("user_bias_first", in.user_state.bias_first, first, *in.user_bias, false, written);
+    check_state("user_bias_second", in.user_state.bias_second, second, *in.user_bias, false, written);
+  }
+  if (in.item_bias) {
+    check_state("item_bias_first", in.item_state.bias_first, first, *in.item_bias, false, written);
+    check_state("item_bias_second", in.item_state.bias_second, second, *in.item_bias, false, written);
+  }
+  check_in_place(written);
+}
+
+// The same tensors, the columns of the samples contiguous.
+inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
+  check_table_shapes(in.user_factors, in.item_factors, in.users, in.items);
+  check_column("targets", in.targets, in);
+  check_column("weights", in.weights, in);
+  check_column("exposures", in.exposures, in);
+  check_column("pseudo_targets", in.pseudo_targets, in);
+  check_written(in, kind);
+  in.users = torch::stable::contiguous(in.users);
+  in.items = torch::stable::contiguous(in.items);
+  in.targets = torch::stable::contiguous(in.targets);
+  in.weights = contiguous(in.weights);
+  in.exposures = contiguous(in.exposures);
+  in.pseudo_targets = contiguous(in.pseudo_targets);
+  if (validate) {
+    check_table_indices("users", in.users, in.user_factors.size(0));
+    check_table_indices("items", in.items, in.item_factors.size(0));
+  }
+  return in;
+}
+
+template <class V>
+V* mutable_pointer(const std::optional<Tensor>& tensor) {
+  return tensor ? static_cast<V*>(tensor->mutable_data_ptr()) : nullptr;
+}
+
+template <class T>
+SideTables<T, accumulator_t<T>> side_of(const Tensor& factors, const std::optional<Tensor>& bias,
+                                        const StateTensors& state) {
+  return {static_cast<T*>(factors.mutable_data_ptr()),
+          mutable_pointer<accumulator_t<T>>(state.first),
+          mutable_pointer<accumulator_t<T>>(state.second),
+          mutable_pointer<T>(bias),
+          mutable_pointer<accumulator_t<T>>(state.bias_first),
+          mutable_pointer<accumulator_t<T>>(state.bias_second),
+          factors.size(0)};
+}
+
+template <class T>
+Model<T, accumulator_t<T>> model_of(const StepTensors& in) {
+  return {side_of<T>(in.user_factors, in.user_bias, in.user_state),
+          side_of<T>(in.item_factors, in.item_bias, in.item_state), in.user_factors.size(1)};
+}
+
+template <class T, class Index>
+Samples<T, Index> samples_of(const StepTensors& in) {
+  return {pointer<Index>(in.users), pointer<Index>(in.items),      pointer<T>(in.targets), pointer<T>(in.weights),
+          pointer<T>(in.exposures), pointer<T>(in.pseudo_targets), in.users.numel()};
+}
+
+}  // namespace debias

@@ -1,0 +1,185 @@
+"""One fused training step of a matrix-factorisation model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from debias_ext._autograd import below_autograd, transforms_active
+from debias_ext._inputs import check_tensors, validated
+from debias_ext.optim import MFOptimizer
+
+_step = torch.ops.debias_ext.mf_step_.default
+
+
+@torch.library.register_fake("debias_ext::mf_step_")
+def _fake_step(user_factors, *arguments):
+    return user_factors.new_empty((), dtype=torch.float64)
+
+
+class InPlaceStep:
+    """The arguments of mf_step_ and mf_epoch_, checked as far as Python can, in the order of the operators.
+
+    A table that is not contiguous is worked on as a copy and written back by `finish`.
+    """
+
+    def __init__(
+        self,
+        tables: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+        columns: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None],
+        optimizer: MFOptimizer,
+        *,
+        loss: str,
+        reduction: str,
+        offset: float,
+        l2: float,
+        l2_rows: str,
+        decay_bias: bool,
+    ) -> None:
+        if not isinstance(optimizer, MFOptimizer):
+            raise ValueError(f"optimizer must be an MFOptimizer, got {type(optimizer).__name__}")
+        if l2_rows not in ("touched", "all"):
+            raise ValueError(f"l2_rows must be 'touched' or 'all', got {l2_rows!r}")
+        if transforms_active():
+            raise RuntimeError("a training step in place has no derivative: torch.func transforms do not apply")
+        user_factors, item_factors, user_bias, item_bias = tables
+        users, items, targets, weights, exposures, pseudo_targets = columns
+        check_tensors(
+            user_factors=user_factors,
+            item_factors=item_factors,
+            users=users,
+            items=items,
+            targets=targets,
+            weights=weights,
+            user_bias=user_bias,
+            item_bias=item_bias,
+            exposures=exposures,
+            pseudo_targets=pseudo_targets,
+            optional=("weights", "user_bias", "item_bias", "exposures", "pseudo_targets"),
+        )
+        self.optimizer = optimizer
+        self.samples = users.shape[0] if users.dim() else 1
+        self.mean = reduction == "mean"
+        self.tables = tables
+        self.worked = [_working_copy(table) for table in tables]
+        named = zip(("user_factors", "item_factors", "user_bias", "item_bias"), self.worked, strict=True)
+        self.moments = [moment for name, table in named for moment in optimizer.moments(name, table)]
+        user_factors, item_factors, user_bias, item_bias = self.worked
+        self.tensors = (
+            *(user_factors, item_factors, users, items, targets, weights),
+            *(user_bias, item_bias, exposures, pseudo_targets, *self.moments),
+        )
+        self.options = (loss, reduction, float(offset), optimizer.kind)
+        self.decay = (float(l2), l2_rows == "all", decay_bias)
+
+    def run(self, operator: Any, validate: bool, *plan: Any, steps: int = 1) -> Tensor:
+        """Calls the operator for the next `steps` steps; returns the summed loss of their samples."""
+        optimizer = self.optimizer
+        rule = (optimizer.lr, *optimizer.betas, optimizer.eps, optimizer.steps + 1)
+        arguments = (*self.tensors, *self.options, *rule, *self.decay, validate, *plan)
+        if torch.compiler.is_compiling():
+            loss = operator(*arguments)
+        else:
+            with below_autograd():
+                loss = operator(*arguments)
+        optimizer.steps += steps
+        return loss
+
+    def finish(self) -> None:
+        """Writes copies back, and lets autograd know that the tables have changed."""
+        for table, worked in zip(self.tables, self.worked, strict=True):
+            if table is not None and worked is not None and not table.is_contiguous():
+                table.detach().copy_(worked)
+        if not torch.compiler.is_compiling():
+            torch.autograd.graph.increment_version([table for table in self.tables if table is not None])
+
+
+def _working_copy(table: Tensor | None) -> Tensor | None:
+    if table is None:
+        return None
+    return (table.detach() if table.requires_grad else table).contiguous()
+
+
+def mf_step_(
+    user_factors: Tensor,
+    item_factors: Tensor,
+    users: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    optimizer: MFOptimizer,
+    weights: Tensor | None = None,
+    user_bias: Tensor | None = None,
+    item_bias: Tensor | None = None,
+    offset: float = 0.0,
+    loss: str = "mse",
+    exposures: Tensor | None = None,
+    pseudo_targets: Tensor | None = None,
+    l2: float = 0.0,
+    l2_rows: str = "touched",
+    decay_bias: bool = False,
+    reduction: str = "sum",
+    validate: bool = True,
+) -> Tensor:
+    """One training step in place: scores, losses, row gradients and the optimiser, without [B, d] gradients.
+
+    All gradients are taken at the parameters before the step, the samples of a row are summed, and each distinct row is
+    updated once: what autograd with sparse gradients and a torch optimiser do.
+
+    Args:
+        user_factors: P, [U, d], float32 or float64; on CUDA float16 and bfloat16 as well. Changed in place, as are
+            item_factors and the biases.
+        item_factors: Q, [I, d], the dtype of user_factors.
+        users: [B], int32 or int64, in [0, U).
+        items: [B], the dtype of users, in [0, I).
+        targets: [B], the dtype of user_factors.
+        optimizer: what becomes of the gradients; its state and its number of steps change.
+        weights: [B], or None for 1.
+        user_bias: a, [U], or None.
+        item_bias: b, [I], or None.
+        offset: added to every score s = P[u].Q[i] + a[u] + b[i] + offset.
+        loss: "mse", "mae" or "bce", as in `pointwise_loss`.
+        exposures: not read by these losses.
+        pseudo_targets: p, [B]; then the loss of a sample is ell(s, p) + w (ell(s, t) - ell(s, p)): doubly robust with
+            weights o / q. Weight 0 makes it a missing pair: its target is not used (but must not be NaN).
+        l2: coefficient of half the squared norm of factor rows, added to the gradient before the optimiser sees it.
+        l2_rows: "touched" decays each distinct row of the batch once; "all" every row of the tables, in time that grows
+            with them.
+        decay_bias: let l2 act on the biases too.
+        reduction: "sum" or "mean" of the rows' losses.
+        validate: on CUDA, check the indices, at the price of a synchronisation; unchecked samples with an index out of
+            range are left out. On the CPU indices are always checked.
+
+    Returns:
+        The reduced loss before the update, without the l2 term: a 0-d float64 tensor on the device of the tables.
+
+    Raises:
+        ValueError: a shape, dtype, device or option other than the above, or tables that overlap; the message names the
+            argument. Nothing has been written.
+        IndexError: an index out of range; the message names the argument, the index and its position.
+
+    Notes:
+        Rows sum their samples in their order in the batch: the same bits for every number of threads and every launch.
+        NaN in a column or a table propagates to the rows that meet it. On the CPU about B (d + 20) values of working
+        memory are kept for the next step. A table that is not contiguous is copied and written back. No synchronisation
+        but for `validate`.
+
+    Source:
+        Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any loss.
+    """
+    step = InPlaceStep(
+        (user_factors, item_factors, user_bias, item_bias),
+        (users, items, targets, weights, exposures, pseudo_targets),
+        optimizer,
+        loss=loss,
+        reduction=reduction,
+        offset=offset,
+        l2=l2,
+        l2_rows=l2_rows,
+        decay_bias=decay_bias,
+    )
+    total = step.run(_step, validated(validate, users))
+    step.finish()
+    return total / step.samples if step.mean else total

@@ -1,0 +1,116 @@
+"""`mf_step_` and `mf_epoch_` in plain torch: autograd, then the optimiser's formulas on the visited rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from debias_ext.optim import MFOptimizer
+from debias_ext.reference.mf_loss import row_loss
+from debias_ext.reference.mf_score import mf_score
+
+
+def _update(table: Tensor, gradient: Tensor, visited: Tensor, name: str, optimizer: MFOptimizer) -> None:
+    first, second = optimizer.moments(name, table)
+    p, g, lr, eps = table[visited], gradient[visited], optimizer.lr, optimizer.eps
+    if optimizer.kind == "sgd":
+        table[visited] = p - lr * g
+        return
+    assert second is not None
+    assert eps is not None
+    if "adagrad" in optimizer.kind:
+        squares = g.square()
+        by_row = optimizer.kind == "rowwise_adagrad" and g.dim() == 2
+        second[visited] += squares.mean(1) if by_row else squares
+        root = second[visited].sqrt() + eps
+        table[visited] = p - lr * g / (root.unsqueeze(1) if by_row else root)
+        return
+    assert first is not None
+    (b1, b2), step = optimizer.betas, optimizer.steps + 1
+    first[visited] = b1 * first[visited] + (1 - b1) * g
+    second[visited] = b2 * second[visited] + (1 - b2) * g.square()
+    c1, c2 = 1 - b1**step, 1 - b2**step
+    if optimizer.kind == "adam":
+        table[visited] = p - lr / c1 * first[visited] / ((second[visited] / c2).sqrt() + eps)
+    else:
+        table[visited] = p - lr * c2**0.5 / c1 * first[visited] / (second[visited].sqrt() + eps)
+
+
+def mf_step_(
+    user_factors: Tensor,
+    item_factors: Tensor,
+    users: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    optimizer: MFOptimizer,
+    weights: Tensor | None = None,
+    user_bias: Tensor | None = None,
+    item_bias: Tensor | None = None,
+    offset: float = 0.0,
+    loss: str = "mse",
+    exposures: Tensor | None = None,
+    pseudo_targets: Tensor | None = None,
+    l2: float = 0.0,
+    l2_rows: str = "touched",
+    decay_bias: bool = False,
+    reduction: str = "sum",
+) -> Tensor:
+    given = {
+        "user_factors": (user_factors, users),
+        "item_factors": (item_factors, items),
+        "user_bias": (user_bias, users),
+        "item_bias": (item_bias, items),
+    }
+    tables = {name: (table, index) for name, (table, index) in given.items() if table is not None}
+    leaves = {name: table.detach().clone().requires_grad_() for name, (table, _) in tables.items()}
+    with torch.enable_grad():
+        scores = mf_score(
+            leaves["user_factors"],
+            leaves["item_factors"],
+            users,
+            items,
+            leaves.get("user_bias"),
+            leaves.get("item_bias"),
+            offset=offset,
+        )
+        value = row_loss(scores, targets, weights, exposures, pseudo_targets, loss=loss, reduction=reduction)
+        gradients = torch.autograd.grad(value, list(leaves.values()))
+    with torch.no_grad():
+        for (name, (table, index)), gradient in zip(tables.items(), gradients, strict=True):
+            decay = l2 if decay_bias or table.dim() == 2 else 0.0
+            touched = torch.zeros(len(table), dtype=torch.bool, device=table.device).index_fill_(0, index.long(), True)
+            decayed = touched if l2_rows == "touched" else torch.ones_like(touched)
+            gradient[decayed] += decay * table[decayed]
+            every = optimizer.kind == "adam" or (l2_rows == "all" and decay != 0)
+            _update(table, gradient, torch.ones_like(touched) if every else touched, name, optimizer)
+    optimizer.steps += 1
+    return value.detach().double()
+
+
+def mf_epoch_(
+    user_factors: Tensor,
+    item_factors: Tensor,
+    users: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    order: Tensor,
+    batch_size: int,
+    weights: Tensor | None = None,
+    exposures: Tensor | None = None,
+    pseudo_targets: Tensor | None = None,
+    reduction: str = "sum",
+    **options: Any,
+) -> Tensor:
+    """The loop over `mf_step_`; `order` as `debias_ext.mf_epoch_order` gives it."""
+    columns = {"weights": weights, "exposures": exposures, "pseudo_targets": pseudo_targets}
+    total = targets.new_zeros((), dtype=torch.float64)
+    for batch in order.split(batch_size):
+        chosen = {name: None if column is None else column[batch] for name, column in columns.items()}
+        rows = (users[batch], items[batch], targets[batch])
+        value = mf_step_(user_factors, item_factors, *rows, **chosen, reduction=reduction, **options)
+        total += value * (len(batch) if reduction == "mean" else 1)
+    return total / len(order) if reduction == "mean" else total
