@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -40,3 +42,56 @@ def chunked_means(
         sums.append(total)
     count = len(context) if keep is None else keep.sum(1, keepdim=True)
     return torch.cat(sums) / count
+
+
+def _check(context: Tensor, mediators: Tensor, attention: Tensor, name: str) -> None:
+    if context.dim() != 2:
+        raise ValueError(f"context must have 2 dimension(s), got shape {list(context.shape)}")
+    if mediators.dim() != 3 or mediators.size(2) != context.size(1):
+        raise ValueError(f"mediators must have shape [N, K, {context.shape[1]}], got {list(mediators.shape)}")
+    if attention.shape != mediators.shape[:2]:
+        raise ValueError(f"{name} must have shape {list(mediators.shape[:2])}, got {list(attention.shape)}")
+
+
+def _check_index(n_context: int, n_samples: int, exclude_self: bool, index: Tensor | None, validate: bool) -> None:
+    if index is None:
+        if exclude_self and n_context != n_samples:
+            raise ValueError(
+                f"context must have one row for each of the {n_samples} samples when exclude_self is True and there "
+                f"is no context_index, got {n_context} rows"
+            )
+        return
+    if not exclude_self:
+        raise ValueError("context_index is of use with exclude_self=True only, got exclude_self=False")
+    if index.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"context_index must be int32 or int64, got {str(index.dtype).removeprefix('torch.')}")
+    if list(index.shape) != [n_context]:
+        raise ValueError(f"context_index must have shape [{n_context}], got {list(index.shape)}")
+    outside = ((index < 0) | (index >= n_samples)).nonzero().flatten().tolist() if validate else []
+    if outside:
+        at = outside[0]
+        raise IndexError(f"context_index must be in [0, {n_samples}), got {int(index[at])} at position {at}")
+
+
+def chunked_aggregate(
+    tensors: Sequence[Tensor],
+    head: Callable[[Tensor], Tensor],
+    activation: str,
+    options: tuple[bool, bool, Tensor | None],
+    validate: bool,
+) -> Tensor:
+    """What the fused operator checks and computes, for a head that is called.
+
+    Args:
+        tensors: context, mediators, and the attention or its logits.
+        head: from [..., h] to [...] or [..., 1].
+        activation: what comes before the head, "relu" or "identity".
+        options: whether the attention holds logits, exclude_self, context_index.
+        validate: check the values of context_index.
+    """
+    context, mediators, attention = tensors
+    logits, exclude_self, index = options
+    _check(context, mediators, attention, "attention_logits" if logits else "attention")
+    _check_index(len(context), len(mediators), exclude_self, index, validate)
+    means = chunked_means(context, mediators, head, activation, exclude_self, index)
+    return ((torch.softmax(attention, 1) if logits else attention) * means).sum(1)

@@ -1,8 +1,9 @@
 // What the CPU kernel makes of its arguments before the inner loops: scaled, reordered, in tiles.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "common/parallel.h"
@@ -30,60 +31,58 @@ class Counts {
   std::vector<int64_t> of_sample_;
 };
 
-// The context, [tile][unit][kTile], scaled by |v|, and the order of the units. Past the end it is zero.
+// Starts where a cache line does, so that no vector of a tile straddles two.
 template <class T>
-struct Prepared {
-  explicit Prepared(const FrontdoorArgs<T>& args) : tiles(block_count(args.n_context, kTile)), args_(args) {
-    order_units();
-    context.resize(static_cast<size_t>(tiles * args.hidden * kTile));
-    parallel_blocks(tiles, 1, 64, [&](int64_t tile, int64_t, int64_t) { fill(tile); });
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t line{64};
+
+  LineAllocator() = default;
+  template <class U>
+  LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), line)); }
+  void deallocate(T* memory, size_t) { ::operator delete(memory, line); }
+  template <class U>
+  bool operator==(const LineAllocator<U>&) const {
+    return true;
   }
-
-  const T* tile(int64_t which) const { return context.data() + which * units.hidden * kTile; }
-
-  int64_t tiles;
-  std::vector<int64_t> column;  // unit -> column of the arguments
-  std::vector<T> weight, scale;
-  Units<T> units;
-  std::vector<T> context;
-
- private:
-  void order_units() {
-    constexpr T smallest = T(1e-18);  // below, products with |v| could lose digits
-    const auto place = [&](auto&& belongs) {
-      for (int64_t c = 0; c < args_.hidden; ++c)
-        if (belongs(args_.weight[c])) column.push_back(c);
-      return static_cast<int64_t>(column.size());
-    };
-    const auto finite = [](T v) { return v - v == T(0); };
-    const int64_t positive = place([&](T v) { return finite(v) && v >= smallest; });
-    const int64_t negative = place([&](T v) { return finite(v) && v <= -smallest; });
-    place([&](T v) { return !(finite(v) && (v >= smallest || v <= -smallest)); });
-    for (int64_t u = 0; u < args_.hidden; ++u) {
-      weight.push_back(args_.weight[column[static_cast<size_t>(u)]]);
-      scale.push_back(u < negative ? std::abs(weight.back()) : T(1));
-    }
-    units = {weight.data(), positive, negative, args_.hidden};
+  template <class U>
+  bool operator!=(const LineAllocator<U>&) const {
+    return false;
   }
-
-  void fill(int64_t which) {
-    const int64_t h = args_.hidden, begin = which * kTile, n = std::min(kTile, args_.n_context - begin);
-    T* out = context.data() + which * h * kTile;
-    for (int64_t u = 0; u < h; ++u) {
-      const T factor = scale[static_cast<size_t>(u)];
-      const T* from = args_.context + begin * h + column[static_cast<size_t>(u)];
-      for (int64_t j = 0; j < n; ++j) out[u * kTile + j] = factor * from[j * h];
-    }
-  }
-
-  const FrontdoorArgs<T>& args_;
 };
 
-// Rows [begin, end) of the mediators, negated and scaled, and the logit that each starts from; padded to whole groups
-// with rows of zeros.
+template <class T>
+using Lines = std::vector<T, LineAllocator<T>>;
+
+// The context, [tile][unit][kTile]; past the end it is zero.
+template <class T>
+struct Prepared {
+  explicit Prepared(const FrontdoorArgs<T>& args)
+      : tiles(block_count(args.n_context, kTile)),
+        hidden(args.hidden),
+        weight(args.weight),
+        context(static_cast<size_t>(tiles * hidden * kTile)) {
+    parallel_blocks(tiles, 1, 64, [&](int64_t which, int64_t, int64_t) {
+      const int64_t h = args.hidden, begin = which * kTile, n = std::min(kTile, args.n_context - begin);
+      T* out = context.data() + which * h * kTile;
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t u = 0; u < h; ++u) out[u * kTile + j] = args.context[(begin + j) * h + u];
+    });
+  }
+
+  const T* tile(int64_t which) const { return context.data() + which * hidden * kTile; }
+
+  int64_t tiles, hidden;
+  const T* weight;
+  Lines<T> context;
+};
+
+// Rows [begin, end) of the mediators, negated, and the logit that each starts from; padded to whole groups with rows of
+// zeros.
 template <class T>
 struct RowBlock {
-  RowBlock(const FrontdoorArgs<T>& args, const Prepared<T>& in, int64_t begin, int64_t end, const T* coefficients)
+  RowBlock(const FrontdoorArgs<T>& args, int64_t begin, int64_t end, const T* coefficients)
       : count(end - begin),
         padded(block_count(count, kTileRows) * kTileRows),
         negated(static_cast<size_t>(padded * args.hidden)),
@@ -96,14 +95,12 @@ struct RowBlock {
     for (int64_t row = begin; row < end; ++row) {
       const T* c = args.mediators + row * h;
       T* out = negated.data() + (row - begin) * h;
-      double sum = static_cast<double>(args.bias[0]);
+      T sum = args.bias[0];
       for (int64_t u = 0; u < h; ++u) {
-        const T scaled = in.scale[static_cast<size_t>(u)] * c[in.column[static_cast<size_t>(u)]];
-        const double term = static_cast<double>(scaled);
-        out[u] = -scaled;
-        sum += u < in.units.positive ? term : u < in.units.negative ? -term : in.units.weight[u] * term;
+        out[u] = -c[u];
+        sum += args.weight[u] * c[u];
       }
-      start[static_cast<size_t>(row - begin)] = static_cast<T>(sum);
+      start[static_cast<size_t>(row - begin)] = sum;
       if (coefficients) coefficient[static_cast<size_t>(row - begin)] = coefficients[row];
     }
   }

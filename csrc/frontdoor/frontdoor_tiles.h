@@ -1,8 +1,7 @@
 // The inner loops of the CPU kernel: kTileRows rows of mediators against a tile of kTile context rows.
 //
-// v relu(a + c) = sign(v) (max(|v| a, -|v| c) + |v| c): with context and mediators scaled by |v| beforehand, and the
-// hidden units ordered by the sign of v, a unit costs one maximum and one addition; the sum of the last terms goes into
-// the row's start value. The gate a + c > 0 is the comparison that the maximum makes.
+// v relu(a + c) = v max(a, -c) + v c: with the sum of the last terms in the row's start value a hidden unit costs one
+// maximum and one multiply-add, which go to different ports. The gate a + c > 0 is the comparison a > -c.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +15,6 @@ namespace frontdoor {
 
 constexpr int64_t kTile = 128;    // context rows: 16 hidden units of them are 8 KB, and so is their gradient
 constexpr int64_t kTileRows = 4;  // rows of mediators that share one read of the tile
-
-// The hidden units in the order in which the kernels take them: `positive` of them are added, up to `negative`
-// subtracted, the rest (weights too small to scale by, or NaN) multiplied by their weight.
-template <class T>
-struct Units {
-  const T* weight;
-  int64_t positive, negative, hidden;
-};
 
 template <class T, int Bytes>
 struct Vector {
@@ -48,24 +39,14 @@ DEBIAS_HD void larger(V& out, const V& a, T n) {
   out = negated > a ? negated : a;
 }
 
-enum class Term { add, subtract, weighted };
-
-// z += or -= max(a, n), in two vectors of one row
-template <Term term, class V, class T>
+// z += weight max(a, n), in two vectors of one row
+template <class V, class T>
 DEBIAS_HD void unit_row(V& first, V& second, const V& a, const V& b, T n, T weight) {
   V x, y;
   larger(x, a, n);
   larger(y, b, n);
-  if constexpr (term == Term::add) {
-    first += x;
-    second += y;
-  } else if constexpr (term == Term::subtract) {
-    first -= x;
-    second -= y;
-  } else {
-    first += weight * x;
-    second += weight * y;
-  }
+  first += weight * x;
+  second += weight * y;
 }
 
 template <class V>
@@ -73,33 +54,24 @@ struct RowVectors {
   V a0, b0, a1, b1, a2, b2, a3, b3;
 };
 
-template <Term term, int64_t lanes, class V, class T>
-DEBIAS_HD void unit_rows(RowVectors<V>& z, const T* tile, const T* negated, const Units<T>& units, int64_t u) {
-  const int64_t h = units.hidden;
-  const T weight = term == Term::weighted ? units.weight[u] : T(0);
-  V a, b;
-  load(a, tile + u * kTile);
-  load(b, tile + u * kTile + lanes);
-  unit_row<term>(z.a0, z.b0, a, b, negated[u], weight);
-  unit_row<term>(z.a1, z.b1, a, b, negated[h + u], weight);
-  unit_row<term>(z.a2, z.b2, a, b, negated[2 * h + u], weight);
-  unit_row<term>(z.a3, z.b3, a, b, negated[3 * h + u], weight);
-}
-
 // z[r][j], the logits of kTileRows rows; tile: [h][kTile], negated: [kTileRows][h]
 template <class T, int Bytes>
-DEBIAS_HD void tile_logits(const T* tile, const T* negated, const T* start, const Units<T>& units, T* z) {
+DEBIAS_HD void tile_logits(const T* tile, const T* negated, const T* start, const T* weight, int64_t h, T* z) {
   using V = typename Vector<T, Bytes>::type;
   constexpr int64_t lanes = Vector<T, Bytes>::lanes;
+  const V zero{};
   for (int64_t j = 0; j < kTile; j += 2 * lanes) {
-    const V zero{};
     RowVectors<V> sum{start[0] + zero, start[0] + zero, start[1] + zero, start[1] + zero,
                       start[2] + zero, start[2] + zero, start[3] + zero, start[3] + zero};
-    for (int64_t u = 0; u < units.positive; ++u) unit_rows<Term::add, lanes>(sum, tile + j, negated, units, u);
-    for (int64_t u = units.positive; u < units.negative; ++u)
-      unit_rows<Term::subtract, lanes>(sum, tile + j, negated, units, u);
-    for (int64_t u = units.negative; u < units.hidden; ++u)
-      unit_rows<Term::weighted, lanes>(sum, tile + j, negated, units, u);
+    for (int64_t u = 0; u < h; ++u) {
+      V a, b;
+      load(a, tile + u * kTile + j);
+      load(b, tile + u * kTile + j + lanes);
+      unit_row(sum.a0, sum.b0, a, b, negated[u], weight[u]);
+      unit_row(sum.a1, sum.b1, a, b, negated[h + u], weight[u]);
+      unit_row(sum.a2, sum.b2, a, b, negated[2 * h + u], weight[u]);
+      unit_row(sum.a3, sum.b3, a, b, negated[3 * h + u], weight[u]);
+    }
     T* out = z + j;
     store(out, sum.a0), store(out + lanes, sum.b0);
     store(out + kTile, sum.a1), store(out + kTile + lanes, sum.b1);
@@ -147,27 +119,42 @@ DEBIAS_HD void tile_gates(const T* tile, const T* negated, const T* slope, int64
   }
 }
 
-// In place: logits become probabilities.
+// In place: logits become probabilities. Returns their sum.
 template <class T>
-DEBIAS_HD void probabilities(T* z) {
-#pragma omp simd
-  for (int64_t j = 0; j < kTile; ++j) z[j] = sigmoid_slope(z[j]).value;
+DEBIAS_HD T probabilities(T* z) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < kTile; ++j) {
+    z[j] = sigmoid_slope(z[j]).value;
+    sum += z[j];
+  }
+  return sum;
 }
 
-// In place: logits become slopes times the row's coefficient.
+// In place: logits become slopes times the row's coefficient. Returns their sum.
 template <class T>
-DEBIAS_HD void slopes(T* z, T coefficient) {
-#pragma omp simd
-  for (int64_t j = 0; j < kTile; ++j) z[j] = coefficient * sigmoid_slope(z[j]).slope;
+DEBIAS_HD T slopes(T* z, T coefficient) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < kTile; ++j) {
+    z[j] = coefficient * sigmoid_slope(z[j]).slope;
+    sum += z[j];
+  }
+  return sum;
 }
 
-// Leaves out of row z the context rows that are sample `sample`, and those past the end.
 constexpr int32_t kNoSample = -1, kPastTheEnd = -2;
 
+// Leaves out of row z the context rows that are sample `sample`, and those past the end. Returns the sum of the rest.
 template <class T>
-DEBIAS_HD void leave_out(T* z, const int32_t* samples, int32_t sample) {
-#pragma omp simd
-  for (int64_t j = 0; j < kTile; ++j) z[j] = (samples[j] == sample) | (samples[j] == kPastTheEnd) ? T(0) : z[j];
+DEBIAS_HD T leave_out(T* z, const int32_t* samples, int32_t sample) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < kTile; ++j) {
+    z[j] = (samples[j] == sample) | (samples[j] == kPastTheEnd) ? T(0) : z[j];
+    sum += z[j];
+  }
+  return sum;
 }
 
 template <int64_t n, class T>

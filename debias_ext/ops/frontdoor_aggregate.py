@@ -10,8 +10,8 @@ from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import below_autograd, needs_gradient, transforms_active
-from debias_ext._frontdoor_chunks import chunked_means
-from debias_ext._inputs import check_tensor, exactly_one, loss_inputs, validated
+from debias_ext._frontdoor_chunks import chunked_aggregate
+from debias_ext._inputs import check_tensors, exactly_one, loss_inputs, validated
 
 Options = tuple[bool, bool, Tensor | None]  # attention holds logits, exclude_self, context_index
 
@@ -134,33 +134,18 @@ torch.library.register_autograd(
 )
 
 
-def _check_chunked(
-    context: Tensor, mediators: Tensor, weights: Tensor, name: str, options: Options, validate: bool
-) -> None:
-    """What the fused operator checks, for a head that is called."""
-    _, exclude_self, index = options
-    if context.dim() != 2:
-        raise ValueError(f"context must have 2 dimension(s), got shape {list(context.shape)}")
-    if mediators.dim() != 3 or mediators.shape[2] != context.shape[1]:
-        raise ValueError(f"mediators must have shape [N, K, {context.shape[1]}], got {list(mediators.shape)}")
-    if weights.shape != mediators.shape[:2]:
-        raise ValueError(f"{name} must have shape {list(mediators.shape[:2])}, got {list(weights.shape)}")
-    n_context, n_samples = len(context), len(mediators)
-    if index is None:
-        if exclude_self and n_context != n_samples:
-            raise ValueError(
-                f"context must have one row for each of the {n_samples} samples when exclude_self is True and there "
-                f"is no context_index, got shape {list(context.shape)}"
-            )
-        return
-    if not exclude_self:
-        raise ValueError("context_index is of use with exclude_self=True only, got exclude_self=False")
-    if index.dtype not in (torch.int32, torch.int64) or index.shape != (n_context,):
-        raise ValueError(f"context_index must be int32 or int64, [{n_context}], got {index.dtype}, {list(index.shape)}")
-    outside = ((index < 0) | (index >= n_samples)).nonzero() if validate else ()
-    if len(outside):
-        at = int(outside[0])
-        raise IndexError(f"context_index must be in [0, {n_samples}), got {int(index[at])} at position {at}")
+def _fused_head(head: object, activation: str) -> tuple[Any, ...] | None:
+    """The weight and bias of a fused head, None for one that is called."""
+    pair = tuple(head) if isinstance(head, (tuple, list)) else None
+    if pair is None and not callable(head):
+        raise ValueError(f"head must be a pair (weight, bias) or a callable, got {type(head).__name__}")
+    if pair is not None and len(pair) != 2:
+        raise ValueError(f"head must be a pair (weight, bias) or a callable, got {len(pair)} values")
+    allowed, kind = (("relu", "identity"), "a callable") if pair is None else (("relu",), "a pair")
+    if activation not in allowed:
+        names = " or ".join(map(repr, allowed))
+        raise ValueError(f"activation must be {names} for {kind} as head, got {activation!r}")
+    return pair
 
 
 def frontdoor_aggregate(
@@ -210,38 +195,22 @@ def frontdoor_aggregate(
         a callable head has the determinism of its own operations.
 
     Source:
-        Causal distillation, "Causal Distillation for Alleviating Performance Heterogeneity in Recommender Systems",
-        Zhang et al. 2023, eq. 10 and 14.
+        Zhang et al. 2023, "Causal Distillation for Alleviating Performance Heterogeneity in Recommender Systems",
+        eq. 10 and 14.
     """
     exactly_one("attention", attention, "attention_logits", attention_logits)
-    logits = attention_logits is not None
-    name, weights = ("attention_logits", attention_logits) if logits else ("attention", attention)
-    fused = isinstance(head, (tuple, list))
-    if not fused and not callable(head):
-        raise ValueError(f"head must be a pair (weight, bias) or a callable, got {type(head).__name__}")
-    if fused and len(head) != 2:
-        raise ValueError(f"head must be a pair (weight, bias) or a callable, got {len(head)} values")
-    allowed = ("relu",) if fused else ("relu", "identity")
-    if activation not in allowed:
-        raise ValueError(
-            f"activation must be {' or '.join(map(repr, allowed))} for {'a pair' if fused else 'a callable'} as head, "
-            f"got {activation!r}"
-        )
-    parts = {"weight of head": head[0], "bias of head": head[1]} if fused else {}
-    floats = loss_inputs(**{"context": context, "mediators": mediators, name: weights}, **parts)
+    name, weights = ("attention", attention) if attention_logits is None else ("attention_logits", attention_logits)
+    pair = _fused_head(head, activation)
+    named: dict[str, Any] = {"context": context, "mediators": mediators, name: weights}
+    if pair is not None:
+        named |= {"weight of head": pair[0], "bias of head": pair[1]}
+    floats: list[Any] = loss_inputs(**named)
     if context_index is not None:
-        check_tensor("context_index", context_index)
-        if context_index.device != context.device:
-            raise ValueError(
-                f"context_index must be on the device of context, {context.device}, got {context_index.device}"
-            )
-    options = (logits, bool(exclude_self), context_index)
+        check_tensors(context=context, context_index=context_index)
+    options = (attention_logits is not None, bool(exclude_self), context_index)
     checks = validated(validate, context)
-    if not fused:
-        context, mediators, weights = floats
-        _check_chunked(context, mediators, weights, name, options, checks)
-        means = chunked_means(context, mediators, head, activation, *options[1:])
-        return ((torch.softmax(weights, 1) if logits else weights) * means).sum(1)
+    if not isinstance(head, (tuple, list)):
+        return chunked_aggregate(floats, head, activation, options, checks)
     if torch.compiler.is_compiling():
         return _aggregate(*floats, *options, checks)[0]
     if transforms_active():
