@@ -1,6 +1,7 @@
+// Cuts the work into shares, runs them, and writes the rows of the result.
 #include <torch/csrc/stable/ops.h>
 
-#include "topk/topk_task.h"
+#include "topk/topk_share.h"
 
 namespace debias {
 namespace {

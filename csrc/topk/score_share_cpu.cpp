@@ -1,4 +1,5 @@
-#include "topk/topk_task.h"
+// A share on any CPU: packed panels of items stay in the cache while every tile of users goes over them.
+#include "topk/topk_share.h"
 #include "topk/topk_tile.h"
 
 namespace debias {

@@ -1,7 +1,8 @@
+// The same with screening: packed pairs of bfloat16, bounds by norms, and exact scores of what passes.
 #include <cmath>
 
 #include "topk/topk_screen.h"
-#include "topk/topk_task.h"
+#include "topk/topk_share.h"
 
 namespace debias {
 namespace {

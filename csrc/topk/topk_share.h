@@ -1,5 +1,5 @@
-// The shares of the work on the CPU. A task owns a block of users and a range of items. It packs a few panels of items
-// at a time, which stay in the cache while all its users go over them.
+// The shares of the work on the CPU. A share is a block of users and a range of items. A few panels of items are packed
+// at a time, which stay in the cache while all users of the share go over them.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace debias {
 
-constexpr int64_t kPackedBytes = 256 << 10;  // of a task's panels
+constexpr int64_t kPackedBytes = 256 << 10;  // of a share's panels
 
 template <class T>
 constexpr T minus_infinity() {
