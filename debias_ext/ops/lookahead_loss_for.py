@@ -64,12 +64,12 @@ def lookahead_loss_for(
         return tuple(model_fn(parameters, *part["inputs"]) for part in parts)
 
     with torch.enable_grad():
-        values, pull_back = torch.func.vjp(lower_scores, fixed)
+        values, pull_back = torch.func.vjp(lower_scores, fixed)[:2]
         scores = tuple(value.detach().requires_grad_() for value in values)
         slopes = torch.autograd.grad(_lower_loss(scores, lower), scores, create_graph=True)
         (gradient,) = pull_back(tuple(slope.detach() for slope in slopes))
         stepped = {name: fixed[name] - lr * gradient[name].detach() for name in fixed}
-        value, pull_back_upper = torch.func.vjp(lambda p: model_fn(p, *upper["inputs"]), stepped)
+        value, pull_back_upper = torch.func.vjp(lambda p: model_fn(p, *upper["inputs"]), stepped)[:2]
         upper_scores = value.detach().requires_grad_()
         (slope,) = torch.autograd.grad(_rows(upper_scores, upper), upper_scores)
         (direction,) = pull_back_upper(slope)
