@@ -64,13 +64,12 @@ BENCHMARKS = [
         "1M x 100k tables, d = 64, inverse propensities, sparse gradients, forward + backward",
         BATCH,
         builder(1_000_000, 100_000, 16, sparse=True),
-        {EMBEDDING: Goal(1, 2)},
     ),
     Benchmark(
         "mf_loss_dense",
         "15,400 x 1,000 tables, d = 64, inverse propensities, dense gradients, forward + backward",
         BATCH,
         builder(15_400, 1_000, 4, sparse=False),
-        {EMBEDDING: Goal(1, 3)},
+        {EMBEDDING: Goal(2, 3)},
     ),
 ]
