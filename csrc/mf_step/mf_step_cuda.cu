@@ -146,6 +146,7 @@ __device__ __forceinline__ accumulator_t<Storage> row_rate(const SideArgs<Storag
   }
   squares = group_sum(squares);
   const T second = before + (d > 0 ? squares / static_cast<T>(d) : T(0));
+  __syncwarp();  // every lane has read the old one
   if (active && lane == 0) side.tables.second[row] = second;
   return side.rule.rate / (square_root(second) + side.rule.eps);
 }

@@ -42,7 +42,7 @@ class InPlaceStep:
             raise ValueError(f"optimizer must be an MFOptimizer, got {type(optimizer).__name__}")
         if l2_rows not in ("touched", "all"):
             raise ValueError(f"l2_rows must be 'touched' or 'all', got {l2_rows!r}")
-        if transforms_active():
+        if not torch.compiler.is_compiling() and transforms_active():
             raise RuntimeError("a training step in place has no derivative: torch.func transforms do not apply")
         user_factors, item_factors, user_bias, item_bias = tables
         users, items, targets, weights, exposures, pseudo_targets = columns

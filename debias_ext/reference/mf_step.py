@@ -23,7 +23,7 @@ def _update(table: Tensor, gradient: Tensor, visited: Tensor, name: str, optimiz
     if "adagrad" in optimizer.kind:
         squares = g.square()
         by_row = optimizer.kind == "rowwise_adagrad" and g.dim() == 2
-        second[visited] += squares.mean(1) if by_row else squares
+        second[visited] += squares.sum(1) / max(1, g.shape[1]) if by_row else squares
         root = second[visited].sqrt() + eps
         table[visited] = p - lr * g / (root.unsqueeze(1) if by_row else root)
         return
