@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "common/simd.h"
+#include "pair_sampler_module.h"
 #ifdef DEBIAS_WITH_CUDA
 #include "common/cuda_runtime_info.h"
 #endif
@@ -63,4 +64,5 @@ PYBIND11_MODULE(_C, m) {
   m.def(
       "set_simd_level", [](const std::string& level) { debias::set_simd_level(parse_level(level)); }, py::arg("level"),
       "Lowers (or restores) the instruction set of the CPU kernels.");
+  bind_pair_sampler(m);
 }

@@ -4,29 +4,40 @@ from debias_ext._cuda import has_cuda
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
 from debias_ext.ops.dr_loss import dr_loss
+from debias_ext.ops.exposure_loss import exposure_loss
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.ips_loss import ips_loss
+from debias_ext.ops.lookahead_loss import lookahead_loss
 from debias_ext.ops.mf_epoch import mf_epoch_, mf_epoch_order
 from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.mf_step import mf_step_
+from debias_ext.ops.mf_topk import mf_topk
+from debias_ext.ops.pair_loss import pair_loss
 from debias_ext.ops.pointwise_loss import pointwise_loss
+from debias_ext.ops.relmf_loss import relmf_loss
 from debias_ext.ops.snips_loss import snips_loss
 from debias_ext.optim import MFOptimizer
 
 __all__ = [
     "GroupRanking",
     "MFOptimizer",
+    "PairSampler",
     "__version__",
     "dr_loss",
+    "exposure_loss",
     "group_ranking",
     "has_cuda",
     "ips_loss",
+    "lookahead_loss",
     "mf_epoch_",
     "mf_epoch_order",
     "mf_loss",
     "mf_score",
     "mf_step_",
+    "mf_topk",
+    "pair_loss",
     "pointwise_loss",
+    "relmf_loss",
     "snips_loss",
 ]

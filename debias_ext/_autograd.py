@@ -30,7 +30,11 @@ def needs_gradient(*tensors: Tensor | None) -> int:
     """Bit k is set when the k-th tensor needs a gradient: the `needs` argument of the operators."""
     if not torch.is_grad_enabled() and not transforms_active():
         return 0
-    return sum(1 << k for k, tensor in enumerate(tensors) if tensor is not None and tensor.requires_grad)
+    needs = 0
+    for k, tensor in enumerate(tensors):
+        if tensor is not None and tensor.requires_grad:
+            needs |= 1 << k
+    return needs
 
 
 def differentiable_gradients(
@@ -133,9 +137,12 @@ class _EagerRowLoss(torch.autograd.Function):
             saved = rule.operator(*tensors, *ctx.options, ctx.needs)[1:]
         if not torch._C._has_storage(grad):  # a batch of cotangents (is_grads_batched)
             return (None, None, None, *rule.gradients(tensors, ctx.options, ctx.needs, saved, grad))
-        unit = grad.device.type == "cpu" and grad.dim() == 0 and grad.item() == 1.0
-        wanted = (saved[k] if ctx.needs >> k & 1 else None for k in range(rule.n_tensors))
-        return (None, None, None, *(g if g is None or unit else g.mul_(grad) for g in wanted))
+        unit = grad.is_cpu and grad.dim() == 0 and grad.item() == 1.0
+        gradients: list[Tensor | None] = [None] * (3 + rule.n_tensors)
+        for k in range(rule.n_gradients):
+            if ctx.needs >> k & 1:
+                gradients[3 + k] = saved[k] if unit else saved[k].mul_(grad)
+        return tuple(gradients)
 
 
 def _functional_row_loss(rule: RowLoss) -> type[torch.autograd.Function]:

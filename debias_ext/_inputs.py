@@ -38,10 +38,9 @@ def loss_inputs(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> li
     """The checked tensors; under autocast, half types become float32. `optional` names those that may be None."""
     check_tensors(optional=optional, **tensors)
     values = list(tensors.values())
-    half = [tensor for tensor in values if tensor is not None and tensor.dtype in _HALF]
-    if not half:
+    if not torch._C._is_any_autocast_enabled():
         return values
-    device = half[0].device.type
+    device = next(tensor.device.type for tensor in values if tensor is not None)
     if device not in ("cpu", "cuda") or not torch.is_autocast_enabled(device):
         return values
     return [tensor.float() if tensor is not None and tensor.dtype in _HALF else tensor for tensor in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -91,3 +92,12 @@ def test_named_files_folders_and_make_targets_exist(text):
     named = re.findall(rf"(?:`|\s)({folders}/[\w./]*)(?=[`\s,;:])", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_benchmarks_is_what_the_results_say():
+    path = ROOT / "tools" / "readme_benchmarks.py"
+    specification = importlib.util.spec_from_file_location("readme_benchmarks", path)
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+    assert tool.main(["--check"]) == 0
+    assert tool.with_table(README, "another table") != README

@@ -9,12 +9,7 @@ namespace {
 LossAndGradients ips_loss(const Tensor& scores, const Tensor& targets, const Tensor& source, bool logits,
                           const std::string& loss, std::optional<double> clip_min, std::optional<double> floor,
                           const std::string& reduction, bool validate, int64_t needs) {
-  const WeightedLossCall call{parse_loss(loss),
-                              logits ? WeightKind::propensity_logit : WeightKind::propensity,
-                              logits ? "propensity_logits" : "propensities",
-                              clip_min,
-                              floor,
-                              validate};
+  const WeightedLossCall call = propensity_call(loss, logits, clip_min, floor, validate);
   const Reduction kind = parse_reduction(reduction);
   return weighted_loss(call, kind, reduction_scale(kind, scores.numel()), scores, targets, source, needs);
 }

@@ -55,17 +55,6 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   write_partial(partial, loss, 0.0, invalid);
 }
 
-// One block: sums[c] = sum over the blocks of partial[3 b + c].
-__global__ void __launch_bounds__(kReduceThreads, 1)
-    final_sums_kernel(const double* partial, int blocks, double* sums) {
-  for (int c = 0; c < kSums; ++c) {
-    double value = 0;
-    for (int b = threadIdx.x; b < blocks; b += blockDim.x) value += partial[kSums * b + c];
-    value = block_sum(value);
-    if (threadIdx.x == 0) sums[c] = value;
-  }
-}
-
 template <class Storage>
 __global__ void write_loss_kernel(const double* sums, double scale, bool self_normalised, Storage* loss) {
   const double value = self_normalised ? sums[0] / sums[1] : scale * sums[0];
@@ -77,7 +66,7 @@ void run(const WeightedLossArgs<Storage>& args, const double* sums, double* work
   const unsigned blocks = reduce_blocks(args.n);
   launch(weighted_loss_kernel<Loss, WeightOf, Storage>, blocks, kReduceThreads, 0, stream, args, sums,
          workspace + kSums);
-  cuda::finish_sums(workspace, blocks, stream);
+  finish_row_sums(workspace, blocks, stream);
 }
 
 template <class Loss, class Storage>
@@ -96,17 +85,12 @@ template <class Loss, class Storage>
 void run(const DoublyRobustArgs<Storage>& args, double* workspace, cudaStream_t stream) {
   const unsigned blocks = reduce_blocks(args.n);
   launch(doubly_robust_kernel<Loss, Storage>, blocks, kReduceThreads, 0, stream, args, workspace + kSums);
-  cuda::finish_sums(workspace, blocks, stream);
+  finish_row_sums(workspace, blocks, stream);
 }
 
 }  // namespace
 
 namespace cuda {
-
-void finish_sums(double* workspace, unsigned blocks, void* stream) {
-  launch(final_sums_kernel, 1u, kReduceThreads, 0, static_cast<cudaStream_t>(stream), workspace + kSums,
-         static_cast<int>(blocks), workspace);
-}
 
 int64_t row_loss_workspace(int64_t n) { return kSums * (1 + static_cast<int64_t>(reduce_blocks(n))); }
 

@@ -58,8 +58,6 @@ RowSums doubly_robust_loss(LossKind loss, const DoublyRobustArgs<T>& args);
 namespace cuda {
 // Device workspace of row_loss_workspace(n) doubles; the first three become the sums (loss, weight, invalid rows).
 int64_t row_loss_workspace(int64_t n);
-// Adds the partial sums that the blocks of a kernel wrote behind the first three doubles, in a fixed order.
-void finish_sums(double* workspace, unsigned blocks, void* stream);
 // `sums` is null, or the workspace of an earlier pass: the coefficient is then divided by the sum of weights, and the
 // baseline is that pass's loss / weight. Nothing is read back by the host.
 template <class Storage>

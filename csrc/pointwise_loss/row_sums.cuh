@@ -1,9 +1,11 @@
-// What the kernels of row losses write: rows on request, and one partial sum a block (cuda::finish_sums adds them up).
+// The sums of a row loss on CUDA: partial sums of fixed shares of the rows, added in order. Included by each .cu file
+// that has a row loss.
 #pragma once
 
 #include "common/reduce.cuh"
 
 namespace debias {
+namespace {
 
 constexpr int kSums = 3;  // loss, weight, invalid rows
 
@@ -23,4 +25,21 @@ __device__ __forceinline__ void write_partial(double* partial, double loss, doub
   mine[2] = invalid;
 }
 
+// One block: sums[c] = sum over the blocks of partial[3 b + c].
+__global__ void __launch_bounds__(kReduceThreads, 1)
+    final_sums_kernel(const double* partial, int blocks, double* sums) {
+  for (int c = 0; c < kSums; ++c) {
+    double value = 0;
+    for (int b = threadIdx.x; b < blocks; b += blockDim.x) value += partial[kSums * b + c];
+    value = block_sum(value);
+    if (threadIdx.x == 0) sums[c] = value;
+  }
+}
+
+// workspace: the sums, then the partial ones that write_partial made behind them.
+inline void finish_row_sums(double* workspace, unsigned blocks, cudaStream_t stream) {
+  launch(final_sums_kernel, 1u, kReduceThreads, 0, stream, workspace + kSums, static_cast<int>(blocks), workspace);
+}
+
+}  // namespace
 }  // namespace debias

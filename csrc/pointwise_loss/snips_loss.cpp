@@ -54,12 +54,7 @@ LossAndGradients snips_loss(const Tensor& scores, const Tensor& targets, const T
                             const std::string& loss, std::optional<double> clip_min, std::optional<double> floor,
                             std::optional<double> normaliser_sum, int64_t normaliser_rows, bool validate,
                             int64_t needs) {
-  const WeightedLossCall call{parse_loss(loss),
-                              logits ? WeightKind::propensity_logit : WeightKind::propensity,
-                              logits ? "propensity_logits" : "propensities",
-                              clip_min,
-                              floor,
-                              validate};
+  const WeightedLossCall call = propensity_call(loss, logits, clip_min, floor, validate);
   if (!normaliser_sum) return self_normalised(call, scores, targets, source, needs);
   if (!(*normaliser_sum > 0) || !std::isfinite(*normaliser_sum) || normaliser_rows < 1)
     value_error("normaliser must be (sum of 1/q > 0, number of rows >= 1), got (", *normaliser_sum, ", ",

@@ -9,9 +9,19 @@ struct WeightedLossCall {
   LossKind loss;
   WeightKind weight;
   const char* source_name;  // for error messages
-  std::optional<double> clip_min, floor;
+  std::optional<double> clip_min = {}, floor = {};
   bool validate = true;
 };
+
+inline WeightedLossCall propensity_call(const std::string& loss, bool logits, std::optional<double> clip_min,
+                                        std::optional<double> floor, bool validate) {
+  return {parse_loss(loss),
+          logits ? WeightKind::propensity_logit : WeightKind::propensity,
+          logits ? "propensity_logits" : "propensities",
+          clip_min,
+          floor,
+          validate};
+}
 
 using LossAndGradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 

@@ -174,31 +174,36 @@ def mf_loss(
         user_bias: a, [U], or None.
         item_bias: b, [I], or None.
         offset: a number, or a 0-d tensor (which then gets a gradient), added to every score.
-        loss: "mse", "mae" or "bce", as in `pointwise_loss`.
-        exposures: None for these losses.
-        pseudo_targets: p, [B], or None.
+        loss: "mse", "mae" or "bce", as in `pointwise_loss`; "exposure", as `exposure_loss`, and "relmf", the log form
+            of `relmf_loss`, where the targets are the clicks, in [0, 1].
+        exposures: [B], for "exposure" in [0, 1], and above 0 where there is a click, for "relmf" in (0, 1]; None for
+            the other losses.
+        pseudo_targets: p, [B], or None; not with "exposure" and "relmf".
         reduction: "mean" over the batch (NaN of no pairs) or "sum".
         sparse_grad: give the tables coalesced sparse gradients, as in `mf_score`. Eager mode and first derivatives
             only.
-        validate: on CUDA, check the indices, at the price of a synchronisation; an unchecked pair with an index out of
-            range makes the loss NaN, and no row is read for it. On the CPU indices are always checked.
+        validate: on CUDA, check the indices, and clicks and exposures, at the price of synchronisations; an unchecked
+            pair with an index out of range makes the loss NaN, and no row is read for it. On the CPU they are always
+            checked.
 
     Returns:
         A 0-d tensor, the dtype of user_factors.
 
     Raises:
-        ValueError: a shape, dtype, device or option other than the above; the message names the argument.
+        ValueError: a shape, dtype, device or option other than the above, or a click or an exposure outside its range,
+            NaN included; the message names the argument.
         IndexError: an index out of range; the message names the argument, the index and its position.
 
     Notes:
         Twice differentiable in all float tensors when sparse_grad is False. Neither gathered rows nor scores are kept:
-        the forward pass saves one slope a pair. NaN propagates. The same bits for every number of threads and every
-        launch.
+        the forward pass saves one slope a pair. Any other NaN propagates. The same bits for every number of threads and
+        every launch.
 
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5; with weights
         1 / q Schnabel et al. 2016, "Recommendations as Treatments", eq. 10; with pseudo targets Wang et al. 2019,
-        "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6.
+        "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6; the losses of clicks as
+        in their own operators.
     """
     offset_tensor, offset_value = checked_offset(offset)
     check_tensors(

@@ -1,0 +1,349 @@
+#include "common/launch.cuh"
+#include "common/math.h"
+#include "common/read_back.cuh"
+#include "common/reduce.cuh"
+#include "lookahead/lookahead_kernels.h"
+
+namespace debias {
+namespace {
+
+constexpr int kLanes = 16;     // threads that share one sample, or one slot
+constexpr int kThreads = 256;  // kThreads / kLanes samples a block
+
+__device__ __forceinline__ int64_t first_thread() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ __forceinline__ int64_t thread_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+__device__ __forceinline__ int64_t first_group() { return first_thread() / kLanes; }
+__device__ __forceinline__ int64_t group_stride() { return thread_stride() / kLanes; }
+
+__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
+
+// The first of n ascending values that is not below `value`
+__device__ __forceinline__ int64_t lower_bound(const int64_t* values, int64_t n, int64_t value) {
+  int64_t first = 0;
+  while (n > 0) {
+    const int64_t half = n / 2;
+    const bool below = values[first + half] < value;
+    first = below ? first + half + 1 : first;
+    n = below ? n - half - 1 : half;
+  }
+  return first;
+}
+
+template <class A>
+__device__ __forceinline__ int64_t slot_count(const LookaheadSlots<A>& side, int64_t n) {
+  return n > 0 ? side.slots[n - 1] : 0;
+}
+
+// The sum over the lanes of a group, in each of them. Every lane of the warp must call it.
+template <class A>
+__device__ __forceinline__ A group_sum(A sum) {
+  for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  return sum;
+}
+
+template <class A>
+__device__ __forceinline__ A nan_value() {
+  return bits<A>(~typename MathConstants<A>::Bits(0));
+}
+
+template <class A, class Index>
+__global__ void slots_kernel(LookaheadSlots<A> side, const Index* sorted, int64_t n) {
+  for (int64_t p = first_thread(); p < n; p += thread_stride()) {
+    const int64_t slot = side.slots[p] - 1;
+    side.sample_slots[side.order[p]] = slot;
+    if (p > 0 && sorted[p - 1] == sorted[p]) continue;
+    side.rows[slot] = static_cast<int64_t>(sorted[p]);
+    side.begins[slot] = p;
+  }
+}
+
+// Lower rows with an index outside the tables match nothing.
+template <class A, class Index>
+__global__ void keys_kernel(LookaheadSlots<A> users, LookaheadSlots<A> items, const Index* lower_users,
+                            const Index* lower_items, int64_t m, int64_t n_users, int64_t n_items, int64_t n) {
+  const int64_t user_slots = slot_count(users, n), item_slots = slot_count(items, n);
+  for (int64_t k = first_thread(); k < m; k += thread_stride()) {
+    const auto user = static_cast<int64_t>(lower_users[k]), item = static_cast<int64_t>(lower_items[k]);
+    const bool valid = in_range(user, n_users) && in_range(item, n_items);
+    const int64_t user_slot = lower_bound(users.rows, user_slots, user);
+    const int64_t item_slot = lower_bound(items.rows, item_slots, item);
+    users.keys[k] = valid && user_slot < user_slots && users.rows[user_slot] == user ? user_slot : n;
+    items.keys[k] = valid && item_slot < item_slots && items.rows[item_slot] == item ? item_slot : n;
+  }
+}
+
+template <class A, class T>
+__device__ __forceinline__ A bias_at(const T* bias, int64_t row) {
+  return bias ? static_cast<A>(to_float(bias[row])) : A(0);
+}
+
+// Scores and slopes at theta of the lower rows that meet the upper batch.
+template <class A, class T, class Index>
+__global__ void __launch_bounds__(kThreads, 1)
+    lower_scores_kernel(LookaheadArgs<T, Index> args, LookaheadWorkspace<A> work) {
+  const int64_t d = args.factors, m = args.lower.n, none = args.upper.n;
+  // Every lane makes every round, so that the shuffles always meet.
+  for (int64_t round = 0; round * group_stride() < m; ++round) {
+    const int64_t k = round * group_stride() + first_group();
+    const bool met = k < m && (work.sides[0].keys[k] < none || work.sides[1].keys[k] < none);
+    const int64_t user = met ? static_cast<int64_t>(args.lower.users[k]) : 0;
+    const int64_t item = met ? static_cast<int64_t>(args.lower.items[k]) : 0;
+    A sum = 0;
+    for (int64_t f = threadIdx.x % kLanes; met && f < d; f += kLanes)
+      sum += static_cast<A>(to_float(args.user_table.factors[user * d + f])) *
+             static_cast<A>(to_float(args.item_table.factors[item * d + f]));
+    sum = group_sum(sum);
+    if (!met || threadIdx.x % kLanes != 0) continue;
+    sum += bias_at<A>(args.user_table.bias, user) + bias_at<A>(args.item_table.bias, item);
+    work.lower_scores[k] = sum;
+    work.lower_slopes[k] =
+        row_coefficient<A>(args.lower, k) * lower_row(args.lower.kind, row_input(args.lower, sum, k)).slope;
+  }
+}
+
+// What one side is to step_rows_kernel and gradient_rows_kernel.
+template <class A, class T, class Index>
+struct SideArgs {
+  LookaheadTableArgs<T> table;
+  LookaheadSlots<A> slots;
+  const T* other_factors;  // the other table, and what the lower rows have of it
+  const Index* other_rows;
+  const A* other_stepped;  // theta' of the other table, and what the upper rows have of it
+  const int64_t* other_slots;
+  const A* lower_slopes;
+  const A* upper_slopes;
+  AssumedStep step;
+  int64_t d, n, m;
+};
+
+// Factor f of the lower gradient of a slot; f = d is the bias.
+template <class A, class T, class Index>
+__device__ __forceinline__ A lower_gradient(const SideArgs<A, T, Index>& side, int64_t begin, int64_t end, int64_t f) {
+  A sum = 0;
+  for (int64_t p = begin; p < end; ++p) {
+    const int64_t k = side.slots.lower_order[p];
+    const A slope = side.lower_slopes[k];
+    if (f == side.d)
+      sum += slope;
+    else
+      sum +=
+          slope * static_cast<A>(to_float(side.other_factors[static_cast<int64_t>(side.other_rows[k]) * side.d + f]));
+  }
+  return sum;
+}
+
+// theta' of one side. A row outside the table becomes NaN, and so does the loss.
+template <class A, class T, class Index>
+__global__ void __launch_bounds__(kThreads, 1) step_rows_kernel(SideArgs<A, T, Index> side) {
+  const LookaheadSlots<A>& slots = side.slots;
+  const int64_t d = side.d, count = slot_count(slots, side.n);
+  for (int64_t slot = first_group(); slot < count; slot += group_stride()) {
+    const int64_t row = slots.rows[slot];
+    const bool valid = in_range(row, side.table.rows);
+    const int64_t begin = lower_bound(slots.sorted_keys, side.m, slot);
+    const int64_t end = lower_bound(slots.sorted_keys, side.m, slot + 1);
+    const A decay = end > begin ? static_cast<A>(side.step.l2) : A(0);
+    for (int64_t f = threadIdx.x % kLanes; f <= d; f += kLanes) {
+      const bool bias = f == d;
+      if (bias && !side.table.bias) continue;
+      const int64_t at = bias ? row : row * d + f;
+      const T* from = bias ? side.table.bias : side.table.factors;
+      const T* exp_avg = bias ? side.table.bias_exp_avg : side.table.exp_avg;
+      const T* exp_avg_sq = bias ? side.table.bias_exp_avg_sq : side.table.exp_avg_sq;
+      Stepped<A> to{nan_value<A>(), nan_value<A>()};
+      if (valid) {
+        const A theta = static_cast<A>(to_float(from[at]));
+        const A gradient = lower_gradient(side, begin, end, f) + (bias ? A(0) : decay * theta);
+        to = assumed_step(side.step, theta, gradient, bias_at<A>(exp_avg, at), bias_at<A>(exp_avg_sq, at));
+      }
+      (bias ? slots.stepped_bias[slot] : slots.stepped[slot * d + f]) = to.value;
+      if (slots.response) (bias ? slots.response_bias[slot] : slots.response[slot * d + f]) = to.response;
+    }
+  }
+}
+
+template <class A, class T, class Index>
+__global__ void __launch_bounds__(kThreads, 1)
+    upper_rows_kernel(LookaheadArgs<T, Index> args, LookaheadWorkspace<A> work) {
+  const LookaheadSlots<A>&users = work.sides[0], &items = work.sides[1];
+  const int64_t d = args.factors, n = args.upper.n;
+  const A scale = static_cast<A>(args.upper.coefficient);
+  for (int64_t round = 0; round * group_stride() < n; ++round) {
+    const int64_t k = round * group_stride() + first_group();
+    const int64_t user = k < n ? users.sample_slots[k] : 0, item = k < n ? items.sample_slots[k] : 0;
+    A sum = 0;
+    for (int64_t f = threadIdx.x % kLanes; k < n && f < d; f += kLanes)
+      sum += users.stepped[user * d + f] * items.stepped[item * d + f];
+    sum = group_sum(sum);
+    if (k >= n || threadIdx.x % kLanes != 0) continue;
+    if (args.user_table.bias) sum += users.stepped_bias[user];
+    if (args.item_table.bias) sum += items.stepped_bias[item];
+    if (d == 0 &&
+        !(in_range(users.rows[user], args.user_table.rows) && in_range(items.rows[item], args.item_table.rows)))
+      sum = nan_value<A>();
+    const UpperRow<A> row = upper_row(args.upper.kind, row_input(args.upper, sum, k));
+    work.values[k] = row.value;
+    work.upper_slopes[k] = scale * row.score;
+    if (args.upper.grad_targets) args.upper.grad_targets[k] = from_float<T>(scale * row.target);
+    if (args.upper.grad_source) args.upper.grad_source[k] = from_float<T>(scale * row.source);
+  }
+}
+
+// The gradient of the upper loss at theta', times the response of the step.
+template <class A, class T, class Index>
+__global__ void __launch_bounds__(kThreads, 1) gradient_rows_kernel(SideArgs<A, T, Index> side) {
+  const LookaheadSlots<A>& slots = side.slots;
+  const int64_t d = side.d, count = slot_count(slots, side.n);
+  for (int64_t slot = first_group(); slot < count; slot += group_stride()) {
+    const int64_t end = slot + 1 < count ? slots.begins[slot + 1] : side.n;
+    for (int64_t f = threadIdx.x % kLanes; f <= d; f += kLanes) {
+      const bool bias = f == d;
+      if (bias && !side.table.bias) continue;
+      A sum = 0;
+      for (int64_t p = slots.begins[slot]; p < end; ++p) {
+        const int64_t k = slots.order[p];
+        sum += side.upper_slopes[k] * (bias ? A(1) : side.other_stepped[side.other_slots[k] * d + f]);
+      }
+      const A* response = bias ? slots.response_bias : slots.response;
+      const int64_t at = bias ? slot : slot * d + f;
+      (bias ? slots.gradient_bias : slots.gradient)[at] =
+          sum * (response ? response[at] : static_cast<A>(side.step.lr));
+    }
+  }
+}
+
+// Formula (H): minus D_k times the mixed derivatives.
+template <class A, class T, class Index>
+__global__ void __launch_bounds__(kThreads, 1)
+    contraction_kernel(LookaheadArgs<T, Index> args, LookaheadWorkspace<A> work) {
+  const LookaheadSlots<A>&users = work.sides[0], &items = work.sides[1];
+  const LookaheadRowsArgs<T, Index>& rows = args.lower;
+  const int64_t d = args.factors, none = args.upper.n;
+  for (int64_t round = 0; round * group_stride() < rows.n; ++round) {
+    const int64_t k = round * group_stride() + first_group();
+    const int64_t user_slot = k < rows.n ? users.keys[k] : none, item_slot = k < rows.n ? items.keys[k] : none;
+    const bool met = user_slot < none || item_slot < none;
+    const int64_t user = met ? static_cast<int64_t>(rows.users[k]) : 0;
+    const int64_t item = met ? static_cast<int64_t>(rows.items[k]) : 0;
+    A sum = 0;
+    for (int64_t f = threadIdx.x % kLanes; met && f < d; f += kLanes) {
+      if (user_slot < none)
+        sum += static_cast<A>(to_float(args.item_table.factors[item * d + f])) * users.gradient[user_slot * d + f];
+      if (item_slot < none)
+        sum += static_cast<A>(to_float(args.user_table.factors[user * d + f])) * items.gradient[item_slot * d + f];
+    }
+    sum = group_sum(sum);
+    if (!met || threadIdx.x % kLanes != 0) continue;
+    if (args.user_table.bias && user_slot < none) sum += users.gradient_bias[user_slot];
+    if (args.item_table.bias && item_slot < none) sum += items.gradient_bias[item_slot];
+    const LowerRow<A> row = lower_row(rows.kind, row_input(rows, work.lower_scores[k], k));
+    const A cotangent = -row_coefficient<A>(rows, k) * sum;
+    if (rows.grad_imputations) rows.grad_imputations[k] = from_float<T>(cotangent * row.imputation);
+    if (k >= rows.n_rated) continue;
+    if (rows.grad_targets) rows.grad_targets[k] = from_float<T>(cotangent * row.target);
+    if (rows.grad_source) rows.grad_source[k] = from_float<T>(cotangent * row.source);
+  }
+}
+
+// One block, so that the order of the additions is fixed.
+template <class A, class T>
+__global__ void loss_kernel(const A* values, int64_t n, double scale, T* loss) {
+  double sum = 0;
+  for (int64_t k = threadIdx.x; k < n; k += kReduceThreads) sum += static_cast<double>(values[k]);
+  const double total = block_sum(sum);
+  if (threadIdx.x == 0) *loss = from_float<T>(static_cast<A>(scale * total));
+}
+
+__global__ void start_search_kernel(unsigned long long* first, unsigned long long none) { *first = none; }
+
+template <class A, class T, class Index>
+__global__ void __launch_bounds__(kThreads, 1)
+    first_invalid_kernel(LookaheadRowsArgs<T, Index> rows, unsigned long long* first) {
+  for (int64_t k = first_thread(); k < rows.n_rated; k += thread_stride())
+    if (const int invalid = invalid_row<A>(rows, k))
+      atomicMin(first, static_cast<unsigned long long>(2 * k + !(invalid & 1)));
+}
+
+template <class A, class T, class Index>
+SideArgs<A, T, Index> side_args(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<A>& work, int which) {
+  const LookaheadSlots<A>& other = work.sides[1 - which];
+  return {which == 0 ? args.user_table : args.item_table,
+          work.sides[which],
+          (which == 0 ? args.item_table : args.user_table).factors,
+          which == 0 ? args.lower.items : args.lower.users,
+          other.stepped,
+          other.sample_slots,
+          work.lower_slopes,
+          work.upper_slopes,
+          args.step,
+          args.factors,
+          args.upper.n,
+          args.lower.n};
+}
+
+}  // namespace
+
+namespace cuda {
+
+template <class T, class Index>
+InvalidRow first_invalid_row(const LookaheadRowsArgs<T, Index>& rows, int64_t* workspace, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  auto* first = reinterpret_cast<unsigned long long*>(workspace);
+  const int64_t none = 2 * rows.n_rated;
+  launch(start_search_kernel, 1u, 1, 0, on, first, static_cast<unsigned long long>(none));
+  launch(first_invalid_kernel<accumulator_t<T>, T, Index>, grid_size(rows.n_rated, kThreads), kThreads, 0, on, rows,
+         first);
+  const int64_t found = read_back(workspace, on);
+  return found == none ? InvalidRow{-1, false} : InvalidRow{found / 2, found % 2 == 0};
+}
+
+template <class T, class Index>
+void lookahead_match(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<accumulator_t<T>>& work,
+                     const Index* sorted_users, const Index* sorted_items, void* stream) {
+  using A = accumulator_t<T>;
+  const auto on = static_cast<cudaStream_t>(stream);
+  const int64_t n = args.upper.n;
+  launch(slots_kernel<A, Index>, grid_size(n, kThreads), kThreads, 0, on, work.sides[0], sorted_users, n);
+  launch(slots_kernel<A, Index>, grid_size(n, kThreads), kThreads, 0, on, work.sides[1], sorted_items, n);
+  launch(keys_kernel<A, Index>, grid_size(args.lower.n, kThreads), kThreads, 0, on, work.sides[0], work.sides[1],
+         args.lower.users, args.lower.items, args.lower.n, args.user_table.rows, args.item_table.rows, n);
+}
+
+template <class T, class Index>
+void lookahead_loss(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<accumulator_t<T>>& work, T* loss,
+                    void* stream) {
+  using A = accumulator_t<T>;
+  const auto on = static_cast<cudaStream_t>(stream);
+  const unsigned over_upper = grid_size(args.upper.n, kThreads / kLanes);
+  const unsigned over_lower = grid_size(args.lower.n, kThreads / kLanes);
+  launch(lower_scores_kernel<A, T, Index>, over_lower, kThreads, 0, on, args, work);
+  for (int which = 0; which < 2; ++which)
+    launch(step_rows_kernel<A, T, Index>, over_upper, kThreads, 0, on, side_args(args, work, which));
+  launch(upper_rows_kernel<A, T, Index>, over_upper, kThreads, 0, on, args, work);
+  launch(loss_kernel<A, T>, 1u, kReduceThreads, 0, on, static_cast<const A*>(work.values), args.upper.n,
+         args.upper.coefficient, loss);
+  if (!wants_lower(args)) return;
+  for (int which = 0; which < 2; ++which)
+    launch(gradient_rows_kernel<A, T, Index>, over_upper, kThreads, 0, on, side_args(args, work, which));
+  launch(contraction_kernel<A, T, Index>, over_lower, kThreads, 0, on, args, work);
+}
+
+#define DEBIAS_INSTANTIATE_INDEX(T, Index)                                                                   \
+  template void lookahead_match(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, \
+                                const Index*, const Index*, void*);                                          \
+  template void lookahead_loss(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, void*);
+#define DEBIAS_INSTANTIATE(T)          \
+  DEBIAS_INSTANTIATE_INDEX(T, int32_t) \
+  DEBIAS_INSTANTIATE_INDEX(T, int64_t) \
+  template InvalidRow first_invalid_row(const LookaheadRowsArgs<T, int64_t>&, int64_t*, void*);
+DEBIAS_INSTANTIATE(float)
+DEBIAS_INSTANTIATE(double)
+DEBIAS_INSTANTIATE(Half)
+DEBIAS_INSTANTIATE(BFloat16)
+#undef DEBIAS_INSTANTIATE
+#undef DEBIAS_INSTANTIATE_INDEX
+
+}  // namespace cuda
+}  // namespace debias

@@ -1,0 +1,150 @@
+"""The loss after one assumed step, with hypergradients in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from debias_ext._autograd import RowLoss, Tensors
+from debias_ext._inputs import check_tensors, validated
+from debias_ext.ops._lookahead_inputs import LOWER, ROWS, adam_of, rows_of
+
+_op = torch.ops.debias_ext.lookahead_loss.default
+
+
+@torch.library.register_fake("debias_ext::lookahead_loss")
+def _fake(lower_targets, lower_source, lower_imputations, upper_targets, upper_source, user_factors, *rest):
+    sides = (lower_targets, lower_source, lower_imputations, upper_targets, upper_source)
+    needs = rest[-1]
+    gradients = [
+        user_factors.new_empty(side.shape if side is not None and needs >> k & 1 else (0,))
+        for k, side in enumerate(sides)
+    ]
+    return user_factors.new_empty(()), *gradients
+
+
+class _FirstOrder(torch.autograd.Function):
+    """Gradients that must not be differentiated again: their derivative is not that of a constant."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(n: int, *gradients_and_tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(None if tensor is None else tensor.clone() for tensor in gradients_and_tensors[:n])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor | None) -> tuple[Any, ...]:
+        raise RuntimeError("lookahead_loss: its gradients cannot be differentiated again")
+
+
+class FirstOrderLoss(RowLoss):
+    """A loss whose gradients come with it, and whose second derivatives raise."""
+
+    def gradients(
+        self, tensors: Tensors, options: tuple[Any, ...], needs: int, saved: Tensors, grad: Tensor
+    ) -> list[Tensor | None]:
+        if len(saved) == 0:
+            with torch.no_grad():
+                saved = self.operator(*tensors, *options, needs)[1:]
+        first = [saved[k] * grad if needs >> k & 1 else None for k in range(self.n_gradients)]  # type: ignore[operator]
+        if torch.is_grad_enabled():
+            first = list(_FirstOrder.apply(len(first), *first, grad, *tensors[: self.n_gradients]))
+        return first + [None] * (self.n_tensors - self.n_gradients)
+
+
+def _no_reference(*_: Any) -> Tensor:
+    raise RuntimeError("lookahead_loss: its gradients cannot be differentiated again")
+
+
+_rule = FirstOrderLoss(_op, _no_reference, n_tensors=22, n_gradients=5)
+
+
+def lookahead_loss(
+    user_factors: Tensor,
+    item_factors: Tensor,
+    *,
+    lower: Mapping[str, Any],
+    upper: Mapping[str, Any],
+    lr: float,
+    user_bias: Tensor | None = None,
+    item_bias: Tensor | None = None,
+    l2: float = 0.0,
+    assumed: str | Mapping[str, Any] = "sgd",
+    validate: bool = True,
+) -> Tensor:
+    """The upper loss at theta' = theta - lr * d lower / d theta, differentiable in what the lower loss is made of.
+
+    theta are the tables of a matrix-factorisation model, s = P[u].Q[i] + a[u] + b[i]. The gradient to a parameter phi
+    of lower row k is -lr * (d2 ell_k / (ds dphi)) * D_k, where D_k is the change of score k along the gradient of the
+    upper loss: no second backward pass, no copy of the tables, and theta' only where the upper batch reads it.
+
+    Args:
+        user_factors: P, [U, d], float32 or float64; on CUDA float16 and bfloat16 as well, summed in float32.
+        item_factors: Q, [I, d], the dtype of user_factors.
+        lower: the loss of the step, a dict of
+            users, items: [B], int32 or int64.
+            targets: [B], the dtype of user_factors, as every float tensor below.
+            loss: "mse" (default), "mae", "bce", "exposure" or "relmf" (its log form); reduction: "mean" (default) or
+                "sum". The targets of the last two are clicks in [0, 1].
+            weights, propensities in (0, 1], or propensity_logits: [B], at most one; clip_min or floor as in `ips_loss`.
+            exposures in [0, 1], or exposure_logits: [B], for "exposure"; exposures, and clip_min, for "relmf".
+            imputations: [B], makes the rows doubly robust, e(s, p) + (o / q) (e(s, t) - e(s, p)), with propensities
+                and observed ([B], bool; default: all True). For "mse" they are residuals, p = stop(s) + imputations;
+                for "bce" pseudo labels p. Targets and propensities of rows that are not observed are not read.
+            missing: beside imputations, a dict of users, items, imputations ([M]) and scale (default 1): adds scale
+                times the reduced e(s, p) of pairs outside the batch.
+        upper: the loss that is returned: users, items ([V]), targets, loss, reduction, and the weights of its rows.
+        lr: of the assumed step.
+        user_bias: a, [U], or None.
+        item_bias: b, [I], or None.
+        l2: adds l2 / 2 times the squared norm of the distinct rows of the lower loss; biases are not decayed.
+        assumed: "sgd", or the state of Adam: a dict of exp_avg and exp_avg_sq (dicts of tensors by the name of the
+            table), step (how many were taken before), betas and eps; that step moves every row, as torch.optim.Adam.
+        validate: on CUDA, check indices and propensities, at the price of a synchronisation; on the CPU always.
+
+    Returns:
+        The upper loss, 0-d. Gradients flow to every float tensor in lower and upper; the tables get none.
+
+    Raises:
+        ValueError: an unknown key, or a shape, dtype, device or value other than the above; the message names it.
+        IndexError: an index out of range; the message names the argument, the index and its position.
+        RuntimeError: a second derivative is asked for.
+
+    Notes:
+        Memory is O((B + M + V) + rows of the upper batch * d). Lower rows whose user and item both do not occur in the
+        upper batch have gradient 0 and are not read, but for the checks; any other NaN propagates. The same bits for
+        every number of threads and every launch.
+
+    Source:
+        Chen et al. 2021, "AutoDebias", eq. 15-17; Wang et al. 2021, "Combating Selection Biases in Recommender Systems
+        with a Few Unbiased Ratings" (LTD), eq. 9-14. The closed form is ours.
+    """
+    tables = (user_factors, item_factors, user_bias, item_bias)
+    check_tensors(
+        user_factors=user_factors,
+        item_factors=item_factors,
+        user_bias=user_bias,
+        item_bias=item_bias,
+        optional=("user_bias", "item_bias"),
+    )
+    below = rows_of("lower", lower, user_factors, LOWER)
+    above = rows_of("upper", upper, user_factors, ROWS)
+    moments, adam = adam_of(assumed, tables)
+    tensors = (
+        *(below.targets, below.source, below.imputations, above.targets, above.source),
+        *(None if table is None else table.detach() for table in tables),
+        *(below.users, below.items, below.observed, above.users, above.items),
+        *moments,
+    )
+    options = (
+        *(*below.options, below.missing_scale, *above.options),
+        *(float(lr), float(l2), *adam, validated(validate, user_factors)),
+    )
+    return _rule(tensors, options)
