@@ -187,6 +187,17 @@ double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const E
   return loss;
 }
 
+template <class T>
+bool all_legal(RowLossKind loss, const T* targets, const T* exposures, int64_t n) {
+  int legal = 1;
+  with_row_loss(loss, false, [&](auto row) {
+    if constexpr (decltype(row)::reads_source) simd_run<LegalRows<decltype(row), T>>(targets, exposures, n, &legal);
+  });
+  return legal != 0;
+}
+template bool all_legal(RowLossKind, const float*, const float*, int64_t);
+template bool all_legal(RowLossKind, const double*, const double*, int64_t);
+
 #define DEBIAS_INSTANTIATE(T, Index) \
   template double mf_steps(const Model<T>&, const Samples<T, Index>&, const EpochPlan&, StepOptions);
 DEBIAS_INSTANTIATE(float, int32_t)

@@ -1,6 +1,7 @@
 // A step on CUDA: slopes by sample, then one kernel a side. A group of lanes owns a row and sums its samples, found
 // next to each other in sorted order, one after the other: no atomics.
 #include "common/launch.cuh"
+#include "common/read_back.cuh"
 #include "common/reduce.cuh"
 #include "mf_step/mf_step_kernels.h"
 
@@ -192,6 +193,17 @@ __global__ void __launch_bounds__(kThreads, 1) side_kernel(SideArgs<Storage> sid
   }
 }
 
+template <class Row, class Storage>
+__global__ void __launch_bounds__(kThreads, 1)
+    illegal_rows_kernel(const Storage* targets, const Storage* exposures, int64_t n, unsigned long long* found) {
+  using T = accumulator_t<Storage>;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
+    const T t = static_cast<T>(to_float(targets[k])), x = static_cast<T>(to_float(exposures[k]));
+    if (!Row::at(T(0), t, T(1), x, T(0)).valid) atomicMax(found, is_click(t) ? 1ull : 2ull);
+  }
+}
+
 template <class Index>
 __global__ void gather_indices_kernel(const Index* table, const int64_t* order, int64_t begin, int64_t n,
                                       int64_t samples, int64_t rows, int64_t* indices) {
@@ -256,6 +268,18 @@ void gather_values(const T* table, const int64_t* order, int64_t begin, int64_t 
          begin, n, samples, values);
 }
 
+template <class T>
+int64_t illegal_rows(RowLossKind loss, const T* targets, const T* exposures, int64_t n, int64_t* workspace,
+                     void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  set_zero(reinterpret_cast<double*>(workspace), stream);  // the bits of 0.0 are those of 0
+  with_row_loss(loss, false, [&](auto row) {
+    launch(illegal_rows_kernel<decltype(row), T>, grid_size(n, kThreads), kThreads, 0, on, targets, exposures, n,
+           reinterpret_cast<unsigned long long*>(workspace));
+  });
+  return read_back(workspace, on);
+}
+
 void set_zero(double* value, void* stream) { launch(zero_kernel, 1u, 1, 0, static_cast<cudaStream_t>(stream), value); }
 
 template <class T>
@@ -281,6 +305,7 @@ void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batc
 }
 
 #define DEBIAS_INSTANTIATE(T)                                                                  \
+  template int64_t illegal_rows(RowLossKind, const T*, const T*, int64_t, int64_t*, void*);    \
   template void gather_values(const T*, const int64_t*, int64_t, int64_t, int64_t, T*, void*); \
   template void mf_step(const Model<T, accumulator_t<T>>&, const DeviceBatch<T>&, const StepOptions&, void*);
 DEBIAS_INSTANTIATE(float)

@@ -98,6 +98,16 @@ struct SlopePass {
   }
 };
 
+template <class Row, class T>
+struct LegalRows {
+  static DEBIAS_HD void run(const T* targets, const T* exposures, int64_t n, int* legal) {
+    int all = 1;
+#pragma omp simd reduction(& : all)
+    for (int64_t k = 0; k < n; ++k) all &= Row::at(T(0), targets[k], T(1), exposures[k], T(0)).valid;
+    *legal = all;
+  }
+};
+
 // n parameters and their state, one update each; gradient(f, parameter f).
 template <class Rule, class T, class G>
 DEBIAS_HD void update_values(T* __restrict p, T* __restrict m, T* __restrict v, int64_t n, const StepRule<T>& given,

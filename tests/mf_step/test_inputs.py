@@ -84,13 +84,30 @@ def test_options(problem: Problem) -> None:
     refused(problem, "^lr must not be negative, got -1")
 
 
+def test_exposures(device: Device) -> None:
+    for loss in ("exposure", "relmf"):
+        problem = make_problem("sgd", n=12, dtype=torch.float32, device=device.tensors, loss=loss)
+        refused(problem, f"^exposures must be given for the loss '{loss}'", exposures=None)
+        refused(problem, f"^pseudo_targets must be None .*'{loss}'", pseudo_targets=problem.tensors["targets"])
+        for name, bad, match in (
+            ("exposures", 1.5, r"^exposures must be in [\[(]0, 1\]"),
+            ("exposures", torch.nan, r"^exposures must be in [\[(]0, 1\]"),
+            ("targets", 2.0, r"^targets must be in \[0, 1\], the clicks"),
+        ):
+            column = problem.tensors[name].clone()
+            column[7] = bad
+            refused(problem, match, **{name: column})
+    plain = make_problem("sgd", n=12, dtype=torch.float32, device=device.tensors)
+    refused(plain, "^exposures must be None for the loss 'mse'", exposures=plain.tensors["targets"])
+
+
 def test_epoch_options(problem: Problem) -> None:
     good = {"batch_size": 5, "generator_seed": 0, "epoch": 0}
     for bad in (0, -1, 1.5):
-        with pytest.raises(ValueError, match="^batch_size must be an integer of at least 1"):
+        with pytest.raises(ValueError, match=r"^batch_size must be an integer of at least 1"):
             problem.epoch(**{**good, "batch_size": bad})
     for start, stop in ((-1, 2), (2, 1), (0, 4)):
-        with pytest.raises(ValueError, match="^start and stop must satisfy 0 <= start <= stop <= 3"):
+        with pytest.raises(ValueError, match=r"^start and stop must satisfy 0 <= start <= stop <= 3"):
             problem.epoch(**good, start=start, stop=stop)
 
 

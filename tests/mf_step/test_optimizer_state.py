@@ -41,7 +41,7 @@ def test_loading_copies() -> None:
 
 
 def test_loading_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="^state_dict must be of kind 'adam', got 'sgd'"):
+    with pytest.raises(ValueError, match=r"^state_dict must be of kind 'adam', got 'sgd'"):
         MFOptimizer("adam", 0.1).load_state_dict(MFOptimizer("sgd", 0.1).state_dict())
 
 
