@@ -59,8 +59,8 @@ class Step {
   }
 
   double run() {
-    double* losses = room_for(workspace_.losses, shares(users_, batch_.by_user));
     const int64_t n_shares = shares(users_, batch_.by_user);
+    double* losses = room_for(workspace_.losses, n_shares);
     for_each_share(users_, batch_.by_user, [&](int64_t s, const Share& share, T* sum) {
       losses[s] = 0;
       step_users(share, sum, losses + s);

@@ -1,7 +1,6 @@
 // A step on CUDA: slopes by sample, then one kernel a side. A group of lanes owns a row and sums its samples, found
 // next to each other in sorted order, one after the other: no atomics.
 #include "common/launch.cuh"
-#include "common/read_back.cuh"
 #include "common/reduce.cuh"
 #include "mf_step/mf_step_kernels.h"
 
@@ -73,8 +72,6 @@ __global__ void __launch_bounds__(kReduceThreads, 1) loss_kernel(const T* losses
   sum = block_sum(sum);
   if (threadIdx.x == 0) *total += sum;
 }
-
-__global__ void zero_kernel(double* value) { *value = 0; }
 
 template <class Storage>
 struct SideArgs {
@@ -193,38 +190,6 @@ __global__ void __launch_bounds__(kThreads, 1) side_kernel(SideArgs<Storage> sid
   }
 }
 
-template <class Row, class Storage>
-__global__ void __launch_bounds__(kThreads, 1)
-    illegal_rows_kernel(const Storage* targets, const Storage* exposures, int64_t n, unsigned long long* found) {
-  using T = accumulator_t<Storage>;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
-    const T t = static_cast<T>(to_float(targets[k])), x = static_cast<T>(to_float(exposures[k]));
-    if (!Row::at(T(0), t, T(1), x, T(0)).valid) atomicMax(found, is_click(t) ? 1ull : 2ull);
-  }
-}
-
-template <class Index>
-__global__ void gather_indices_kernel(const Index* table, const int64_t* order, int64_t begin, int64_t n,
-                                      int64_t samples, int64_t rows, int64_t* indices) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
-    const int64_t from = order ? order[begin + k] : begin + k;
-    const int64_t index = in_range(from, samples) ? static_cast<int64_t>(table[from]) : -1;
-    indices[k] = in_range(index, rows) ? index : -1;
-  }
-}
-
-template <class T>
-__global__ void gather_values_kernel(const T* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples,
-                                     T* values) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
-    const int64_t from = order ? order[begin + k] : begin + k;
-    if (in_range(from, samples)) values[k] = table[from];
-  }
-}
-
 template <class T>
 SideArgs<T> side_args(const SideTables<T, accumulator_t<T>>& tables, const cuda::DeviceBatch<T>& batch, int64_t factors,
                       const StepOptions& options) {
@@ -254,34 +219,6 @@ void launch_side(OptimizerKind kind, const SideArgs<T>& side, cudaStream_t strea
 
 namespace cuda {
 
-template <class Index>
-void gather_indices(const Index* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples, int64_t rows,
-                    int64_t* indices, void* stream) {
-  launch(gather_indices_kernel<Index>, grid_size(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), table,
-         order, begin, n, samples, rows, indices);
-}
-
-template <class T>
-void gather_values(const T* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples, T* values,
-                   void* stream) {
-  launch(gather_values_kernel<T>, grid_size(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), table, order,
-         begin, n, samples, values);
-}
-
-template <class T>
-int64_t illegal_rows(RowLossKind loss, const T* targets, const T* exposures, int64_t n, int64_t* workspace,
-                     void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  set_zero(reinterpret_cast<double*>(workspace), stream);  // the bits of 0.0 are those of 0
-  with_row_loss(loss, false, [&](auto row) {
-    launch(illegal_rows_kernel<decltype(row), T>, grid_size(n, kThreads), kThreads, 0, on, targets, exposures, n,
-           reinterpret_cast<unsigned long long*>(workspace));
-  });
-  return read_back(workspace, on);
-}
-
-void set_zero(double* value, void* stream) { launch(zero_kernel, 1u, 1, 0, static_cast<cudaStream_t>(stream), value); }
-
 template <class T>
 void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batch, const StepOptions& options,
              void* stream) {
@@ -304,17 +241,10 @@ void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batc
   launch_side(options.optimizer.kind, items, on);
 }
 
-#define DEBIAS_INSTANTIATE(T)                                                                  \
-  template int64_t illegal_rows(RowLossKind, const T*, const T*, int64_t, int64_t*, void*);    \
-  template void gather_values(const T*, const int64_t*, int64_t, int64_t, int64_t, T*, void*); \
-  template void mf_step(const Model<T, accumulator_t<T>>&, const DeviceBatch<T>&, const StepOptions&, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
-#undef DEBIAS_INSTANTIATE
-template void gather_indices(const int32_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*, void*);
-template void gather_indices(const int64_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*, void*);
+template void mf_step(const Model<float, float>&, const DeviceBatch<float>&, const StepOptions&, void*);
+template void mf_step(const Model<double, double>&, const DeviceBatch<double>&, const StepOptions&, void*);
+template void mf_step(const Model<Half, float>&, const DeviceBatch<Half>&, const StepOptions&, void*);
+template void mf_step(const Model<BFloat16, float>&, const DeviceBatch<BFloat16>&, const StepOptions&, void*);
 
 }  // namespace cuda
 }  // namespace debias
