@@ -33,17 +33,22 @@ std::optional<Tensor> checked_column(const char* name, const std::optional<Tenso
 
 }  // namespace
 
+RowLossKind checked_kind(const std::string& loss, bool exposures, bool pseudo_targets) {
+  const RowLossKind kind = parse_kind(loss);
+  if (reads_exposures(kind) && !exposures) value_error("exposures must be given for the loss '", loss, "'");
+  if (!reads_exposures(kind) && exposures) value_error("exposures must be None for the loss '", loss, "'");
+  if (reads_exposures(kind) && pseudo_targets) value_error("pseudo_targets must be None for the loss '", loss, "'");
+  return kind;
+}
+
 MFLossCall checked_call(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users,
                         const Tensor& items, const std::optional<Tensor>& user_bias,
                         const std::optional<Tensor>& item_bias, const std::optional<Tensor>& offset,
                         const Tensor& targets, const std::optional<Tensor>& weights,
                         const std::optional<Tensor>& exposures, const std::optional<Tensor>& pseudo_targets,
                         double offset_value, const std::string& loss, const std::string& reduction, bool validate) {
-  const RowLossKind kind = parse_kind(loss);
+  const RowLossKind kind = checked_kind(loss, exposures.has_value(), pseudo_targets.has_value());
   const double scale = reduction_scale(parse_scalar_reduction(reduction), users.numel());
-  if (reads_exposures(kind) && !exposures) value_error("exposures must be given for the loss '", loss, "'");
-  if (!reads_exposures(kind) && exposures) value_error("exposures must be None for the loss '", loss, "'");
-  if (reads_exposures(kind) && pseudo_targets) value_error("pseudo_targets must be None for the loss '", loss, "'");
   const ScoreInputs score = checked_score_inputs(user_factors, item_factors, users, items, user_bias, item_bias, offset,
                                                  offset_value, validate);
   const Tables& tables = score.tables;

@@ -16,6 +16,9 @@ enum ColumnNeed { kScores = 31, kTargets = 32, kWeights = 64, kExposures = 128, 
 // The loss; slopes in the scores, targets, weights, exposures and pseudo targets.
 using LossAndSlopes = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
+// The kind of loss, with the columns that it reads and no other.
+RowLossKind checked_kind(const std::string& loss, bool exposures, bool pseudo_targets);
+
 struct RowInputs {
   Tensor targets;
   std::optional<Tensor> weights, exposures, pseudo_targets;

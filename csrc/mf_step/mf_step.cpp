@@ -55,6 +55,7 @@ Tensor mf_step_(const Tensor& user_factors, const Tensor& item_factors, const Te
                 const Optional& item_bias_second, const std::string& loss, const std::string& reduction, double offset,
                 const std::string& optimizer, double lr, double beta1, double beta2, double eps, int64_t step,
                 double l2, bool all_rows, bool decay_bias, bool validate) {
+  const RowLossKind kind = checked_kind(loss, exposures.has_value(), pseudo_targets.has_value());
   const StepTensors in = checked({user_factors,
                                   item_factors,
                                   users,
@@ -67,9 +68,9 @@ Tensor mf_step_(const Tensor& user_factors, const Tensor& item_factors, const Te
                                   item_bias,
                                   {user_first, user_second, user_bias_first, user_bias_second},
                                   {item_first, item_second, item_bias_first, item_bias_second}},
-                                 optimizer_kind(optimizer), validate || !runs_cuda_kernels(users));
+                                 optimizer_kind(optimizer), kind, validate || !runs_cuda_kernels(users));
   const StepOptions options = step_options(
-      loss, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
+      kind, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
   const int64_t n = users.numel();
   return run(in, options, {nullptr, std::max<int64_t>(1, n), 0, 1});
 }
@@ -83,6 +84,7 @@ Tensor mf_epoch_(const Tensor& user_factors, const Tensor& item_factors, const T
                  const std::string& optimizer, double lr, double beta1, double beta2, double eps, int64_t step,
                  double l2, bool all_rows, bool decay_bias, bool validate, const Tensor& order, int64_t batch_size,
                  int64_t start, int64_t stop) {
+  const RowLossKind kind = checked_kind(loss, exposures.has_value(), pseudo_targets.has_value());
   const StepTensors in = checked({user_factors,
                                   item_factors,
                                   users,
@@ -95,9 +97,9 @@ Tensor mf_epoch_(const Tensor& user_factors, const Tensor& item_factors, const T
                                   item_bias,
                                   {user_first, user_second, user_bias_first, user_bias_second},
                                   {item_first, item_second, item_bias_first, item_bias_second}},
-                                 optimizer_kind(optimizer), validate);
+                                 optimizer_kind(optimizer), kind, validate);
   const StepOptions options = step_options(
-      loss, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
+      kind, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
   const Tensor visited = torch::stable::contiguous(order);
   check_order(visited, users, validate);
   if (batch_size < 1) value_error("batch_size must be at least 1, got ", batch_size);

@@ -73,8 +73,6 @@ __global__ void __launch_bounds__(kReduceThreads, 1) loss_kernel(const T* losses
   if (threadIdx.x == 0) *total += sum;
 }
 
-__global__ void zero_kernel(double* value) { *value = 0; }
-
 template <class Storage>
 struct SideArgs {
   using T = accumulator_t<Storage>;
@@ -146,6 +144,7 @@ __device__ __forceinline__ accumulator_t<Storage> row_rate(const SideArgs<Storag
   }
   squares = group_sum(squares);
   const T second = before + (d > 0 ? squares / static_cast<T>(d) : T(0));
+  __syncwarp();  // every lane has read the old one
   if (active && lane == 0) side.tables.second[row] = second;
   return side.rule.rate / (square_root(second) + side.rule.eps);
 }
@@ -191,27 +190,6 @@ __global__ void __launch_bounds__(kThreads, 1) side_kernel(SideArgs<Storage> sid
   }
 }
 
-template <class Index>
-__global__ void gather_indices_kernel(const Index* table, const int64_t* order, int64_t begin, int64_t n,
-                                      int64_t samples, int64_t rows, int64_t* indices) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
-    const int64_t from = order ? order[begin + k] : begin + k;
-    const int64_t index = in_range(from, samples) ? static_cast<int64_t>(table[from]) : -1;
-    indices[k] = in_range(index, rows) ? index : -1;
-  }
-}
-
-template <class T>
-__global__ void gather_values_kernel(const T* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples,
-                                     T* values) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
-    const int64_t from = order ? order[begin + k] : begin + k;
-    if (in_range(from, samples)) values[k] = table[from];
-  }
-}
-
 template <class T>
 SideArgs<T> side_args(const SideTables<T, accumulator_t<T>>& tables, const cuda::DeviceBatch<T>& batch, int64_t factors,
                       const StepOptions& options) {
@@ -241,22 +219,6 @@ void launch_side(OptimizerKind kind, const SideArgs<T>& side, cudaStream_t strea
 
 namespace cuda {
 
-template <class Index>
-void gather_indices(const Index* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples, int64_t rows,
-                    int64_t* indices, void* stream) {
-  launch(gather_indices_kernel<Index>, grid_size(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), table,
-         order, begin, n, samples, rows, indices);
-}
-
-template <class T>
-void gather_values(const T* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples, T* values,
-                   void* stream) {
-  launch(gather_values_kernel<T>, grid_size(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), table, order,
-         begin, n, samples, values);
-}
-
-void set_zero(double* value, void* stream) { launch(zero_kernel, 1u, 1, 0, static_cast<cudaStream_t>(stream), value); }
-
 template <class T>
 void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batch, const StepOptions& options,
              void* stream) {
@@ -279,16 +241,10 @@ void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batc
   launch_side(options.optimizer.kind, items, on);
 }
 
-#define DEBIAS_INSTANTIATE(T)                                                                  \
-  template void gather_values(const T*, const int64_t*, int64_t, int64_t, int64_t, T*, void*); \
-  template void mf_step(const Model<T, accumulator_t<T>>&, const DeviceBatch<T>&, const StepOptions&, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
-#undef DEBIAS_INSTANTIATE
-template void gather_indices(const int32_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*, void*);
-template void gather_indices(const int64_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*, void*);
+template void mf_step(const Model<float, float>&, const DeviceBatch<float>&, const StepOptions&, void*);
+template void mf_step(const Model<double, double>&, const DeviceBatch<double>&, const StepOptions&, void*);
+template void mf_step(const Model<Half, float>&, const DeviceBatch<Half>&, const StepOptions&, void*);
+template void mf_step(const Model<BFloat16, float>&, const DeviceBatch<BFloat16>&, const StepOptions&, void*);
 
 }  // namespace cuda
 }  // namespace debias

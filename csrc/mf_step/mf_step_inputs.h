@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/dispatch.h"
+#include "mf_loss/mf_loss_inputs.h"
 #include "mf_score/score_inputs.h"
 #include "mf_step/mf_step_kernels.h"
 
@@ -30,14 +32,7 @@ inline OptimizerKind optimizer_kind(const std::string& name) {
   value_error("optimizer must be 'sgd', 'adagrad', 'rowwise_adagrad', 'lazy_adam' or 'adam', got '", name, "'");
 }
 
-inline RowLossKind row_loss_kind(const std::string& loss) {
-  if (loss == "mse") return RowLossKind::mse;
-  if (loss == "mae") return RowLossKind::mae;
-  if (loss == "bce") return RowLossKind::bce;
-  value_error("loss must be 'mse', 'mae' or 'bce', got '", loss, "'");
-}
-
-inline StepOptions step_options(const std::string& loss, const std::string& reduction, double offset,
+inline StepOptions step_options(RowLossKind loss, const std::string& reduction, double offset,
                                 const OptimizerOptions& optimizer, double l2, bool all_rows, bool decay_bias) {
   if (reduction != "sum" && reduction != "mean")
     value_error("reduction must be 'sum' or 'mean', got '", reduction, "'");
@@ -47,7 +42,7 @@ inline StepOptions step_options(const std::string& loss, const std::string& redu
   for (double beta : {optimizer.beta1, optimizer.beta2})
     if (!(beta >= 0 && beta < 1)) value_error("betas must be in [0, 1), got ", beta);
   if (optimizer.step < 1) value_error("step must be at least 1, got ", optimizer.step);
-  return {optimizer, row_loss_kind(loss), l2, decay_bias ? l2 : 0.0, offset, all_rows, reduction == "mean"};
+  return {optimizer, loss, l2, decay_bias ? l2 : 0.0, offset, all_rows, reduction == "mean"};
 }
 
 // What is written in place: contiguous, and with no byte in common with another such tensor.
@@ -122,8 +117,35 @@ inline void check_written(const StepTensors& in, OptimizerKind kind) {
   check_in_place(written);
 }
 
+// Targets that are clicks, and exposures in their range, where the loss has such a contract.
+inline void check_clicks(const StepTensors& in, RowLossKind kind) {
+  if (!reads_exposures(kind)) return;
+  const int64_t n = in.targets.numel();
+  const RowLossChoice choice{kind, false};
+  on_device_of(
+      in.targets,
+      [&] {
+        dispatch_float(in.targets.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          LossRows<T> rows{};
+          rows.targets = pointer<T>(in.targets);
+          rows.source = pointer<T>(in.exposures);
+          if (!cpu::all_legal(kind, rows.targets, rows.source, n)) row_error(choice, rows, n);
+        });
+      },
+      [&](void* stream) {
+        const Tensor illegal = torch::stable::new_empty(in.targets, {1}, ScalarType::Long);
+        dispatch_storage(in.targets.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          const auto found = cuda::illegal_rows(kind, pointer<T>(in.targets), pointer<T>(in.exposures), n,
+                                                output<int64_t>(illegal), stream);
+          if (found != 0) click_error(choice, found == 2, "other values");
+        });
+      });
+}
+
 // The same tensors, the columns of the samples contiguous.
-inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
+inline StepTensors checked(StepTensors in, OptimizerKind kind, RowLossKind loss, bool validate) {
   check_table_shapes(in.user_factors, in.item_factors, in.users, in.items);
   check_column("targets", in.targets, in);
   check_column("weights", in.weights, in);
@@ -137,6 +159,7 @@ inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
   in.exposures = contiguous(in.exposures);
   in.pseudo_targets = contiguous(in.pseudo_targets);
   if (validate) {
+    check_clicks(in, loss);
     check_table_indices("users", in.users, in.user_factors.size(0));
     check_table_indices("items", in.items, in.item_factors.size(0));
   }

@@ -62,6 +62,9 @@ namespace cpu {
 // the first of them. Throws IndexError before the first step of a chunk that has an index out of range.
 template <class T, class Index>
 double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const EpochPlan& plan, StepOptions options);
+// Every target is a click, and every exposure within the domain of the loss.
+template <class T>
+bool all_legal(RowLossKind loss, const T* targets, const T* exposures, int64_t n);
 }  // namespace cpu
 
 namespace cuda {
@@ -93,6 +96,10 @@ void gather_values(const T* table, const int64_t* order, int64_t begin, int64_t 
 template <class T>
 void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batch, const StepOptions& options,
              void* stream);
+// 0: all rows are legal; 1: an exposure is out of range; 2: a target is no click. Waits for the stream.
+template <class T>
+int64_t illegal_rows(RowLossKind loss, const T* targets, const T* exposures, int64_t n, int64_t* workspace,
+                     void* stream);
 void set_zero(double* value, void* stream);
 }  // namespace cuda
 

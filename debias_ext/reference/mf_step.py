@@ -23,7 +23,7 @@ def _update(table: Tensor, gradient: Tensor, visited: Tensor, name: str, optimiz
     if "adagrad" in optimizer.kind:
         squares = g.square()
         by_row = optimizer.kind == "rowwise_adagrad" and g.dim() == 2
-        second[visited] += squares.mean(1) if by_row else squares
+        second[visited] += squares.sum(1) / max(1, g.shape[1]) if by_row else squares
         root = second[visited].sqrt() + eps
         table[visited] = p - lr * g / (root.unsqueeze(1) if by_row else root)
         return
@@ -91,26 +91,15 @@ def mf_step_(
 
 
 def mf_epoch_(
-    user_factors: Tensor,
-    item_factors: Tensor,
-    users: Tensor,
-    items: Tensor,
-    targets: Tensor,
-    *,
-    order: Tensor,
-    batch_size: int,
-    weights: Tensor | None = None,
-    exposures: Tensor | None = None,
-    pseudo_targets: Tensor | None = None,
-    reduction: str = "sum",
-    **options: Any,
+    *tables_and_columns: Tensor, order: Tensor, batch_size: int, reduction: str = "sum", **options: Any
 ) -> Tensor:
-    """The loop over `mf_step_`; `order` as `debias_ext.mf_epoch_order` gives it."""
-    columns = {"weights": weights, "exposures": exposures, "pseudo_targets": pseudo_targets}
-    total = targets.new_zeros((), dtype=torch.float64)
+    """The loop over `mf_step_`, with its arguments; `order` as `debias_ext.mf_epoch_order` gives it."""
+    user_factors, item_factors, *columns = tables_and_columns
+    given = {name: options.pop(name, None) for name in ("weights", "exposures", "pseudo_targets")}
+    total = user_factors.new_zeros((), dtype=torch.float64)
     for batch in order.split(batch_size):
-        chosen = {name: None if column is None else column[batch] for name, column in columns.items()}
-        rows = (users[batch], items[batch], targets[batch])
-        value = mf_step_(user_factors, item_factors, *rows, **chosen, reduction=reduction, **options)
+        users, items, targets = (column[batch] for column in columns)
+        chosen: dict[str, Any] = {name: None if column is None else column[batch] for name, column in given.items()}
+        value = mf_step_(user_factors, item_factors, users, items, targets, reduction=reduction, **chosen, **options)
         total += value * (len(batch) if reduction == "mean" else 1)
     return total / len(order) if reduction == "mean" else total

@@ -18,6 +18,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"loss": "mse", "pseudo_targets": True, "l2": 0.1, "decay_bias": True},
     {"loss": "bce", "pseudo_targets": True, "weights": False},
     {"loss": "mae", "pseudo_targets": True, "bias": False},
+    {"loss": "exposure", "l2": 0.1},
+    {"loss": "relmf", "reduction": "mean"},
 ]
 
 
