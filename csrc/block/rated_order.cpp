@@ -24,12 +24,17 @@ void sort_row(Key* begin, Key* end) {
   }
 }
 
+// By row, then column. Looks at a few pairs at a time, so that it is soon done with pairs in no order.
 template <class Index>
 bool is_sorted(const Index* rows, const Index* columns, int64_t count) {
-  int64_t inversions = 0;
-  for (int64_t k = 1; k < count; ++k)
-    inversions += (rows[k] < rows[k - 1]) | ((rows[k] == rows[k - 1]) & (columns[k] < columns[k - 1]));
-  return inversions == 0;
+  constexpr int64_t step = 256;
+  for (int64_t begin = 1; begin < count; begin += step) {
+    int inversions = 0;
+    for (int64_t k = begin; k < std::min(count, begin + step); ++k)
+      inversions += (rows[k] < rows[k - 1]) | ((rows[k] == rows[k - 1]) & (columns[k] < columns[k - 1]));
+    if (inversions > 0) return false;
+  }
+  return true;
 }
 
 // next[c][u]: where the first pair of user u in chunk c goes. Chunks are as many as the counts are worth.
