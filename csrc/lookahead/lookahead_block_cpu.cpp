@@ -1,3 +1,4 @@
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -10,9 +11,12 @@ namespace {
 
 using namespace lookahead;
 
-constexpr int64_t kLanes = 16;                  // rows are padded to a multiple of these
-constexpr int64_t kMaxTasks = 32;               // user tasks with sums of their own for the items
-constexpr int64_t kMaxSums = int64_t{1} << 22;  // numbers in all these sums
+constexpr int64_t kLanes = 16;                    // rows are padded to a multiple of these
+constexpr int64_t kMaxTasks = 32;                 // user tasks with sums of their own for the items
+constexpr int64_t kMaxSums = int64_t{1} << 22;    // numbers in all these sums
+constexpr int64_t kPairBlock = 16384;             // rated pairs that one task looks up
+constexpr int64_t kRowBlock = 1024;               // rows that one task gathers
+constexpr size_t kLargestKept = size_t{1} << 20;  // rated pairs and rows of a problem whose memory a thread keeps
 
 // One side of the block: its rows side by side, padded, so that the score is x.y with x = [P[u], a[u], 1] and
 // y = [Q[i], 1, b[i]].
@@ -37,6 +41,7 @@ struct BlockProblem {
   std::array<BlockSide<T>, 2> sides;  // users, items
   Segments by_user;                   // rated pairs by local user
   std::vector<T> scores;              // in the order of by_user
+  std::vector<T> item_sums;           // of each task
   int64_t tasks, task_users;
 };
 
@@ -63,37 +68,46 @@ void gather(BlockSide<T>& side, const LookaheadTableArgs<T>& table, const Index*
   side.slot.resize(static_cast<size_t>(count));
   side.factors.resize(static_cast<size_t>(count * d));
   side.bias.resize(static_cast<size_t>(count));
-  side.packed.assign(static_cast<size_t>(count * side.width), T(0));
-  for (int64_t j = 0; j < count; ++j) {
-    const auto row = static_cast<int64_t>(rows[j]);
-    const T* from = table.factors + row * d;
-    const T bias = table.bias ? table.bias[row] : T(0);
-    std::copy(from, from + d, side.factors.begin() + j * d);
-    side.bias[static_cast<size_t>(j)] = bias;
-    place(side.packed, j, side.width, from, bias, T(1), d, is_user);
-    side.slot[static_cast<size_t>(j)] = slots.find(row);
+  side.packed.resize(static_cast<size_t>(count * side.width));
+  parallel_blocks(count, kRowBlock, kRowBlock, [&](int64_t, int64_t begin, int64_t end) {
+    std::fill(side.packed.begin() + begin * side.width, side.packed.begin() + end * side.width, T(0));
+    for (int64_t j = begin; j < end; ++j) {
+      const auto row = static_cast<int64_t>(rows[j]);
+      const T* from = table.factors + row * d;
+      const T bias = table.bias ? table.bias[row] : T(0);
+      std::copy(from, from + d, side.factors.begin() + j * d);
+      side.bias[static_cast<size_t>(j)] = bias;
+      place(side.packed, j, side.width, from, bias, T(1), d, is_user);
+      side.slot[static_cast<size_t>(j)] = slots.find(row);
+    }
+  });
+  side.active.clear();
+  for (int64_t j = 0; j < count; ++j)
     if (side.slot[static_cast<size_t>(j)] >= 0) side.active.push_back(j);
-  }
 }
 
 // The places of the rated pairs among the rows of the block.
 template <class Index>
-std::vector<int64_t> local_rows(const char* name, const Index* block, int64_t count, const Index* pairs, int64_t n,
-                                int64_t table_rows) {
-  std::vector<int64_t> rows(block, block + count);
+void find_local(std::vector<int64_t>& local, const char* name, const Index* block, int64_t count, const Index* pairs,
+                int64_t n, int64_t table_rows) {
+  const std::vector<int64_t> rows(block, block + count);
   const SlotMap map(rows, table_rows);
   for (int64_t j = 0; j < count; ++j)
     if (map.find(rows[static_cast<size_t>(j)]) != j)
       throw std::invalid_argument(std::string("lower['block']['") + name + "'] must be distinct, got " +
                                   std::to_string(rows[static_cast<size_t>(j)]) + " twice");
-  std::vector<int64_t> local(static_cast<size_t>(n));
-  for (int64_t k = 0; k < n; ++k) {
-    local[static_cast<size_t>(k)] = map.find(static_cast<int64_t>(pairs[k]));
-    if (local[static_cast<size_t>(k)] < 0)
+  local.resize(static_cast<size_t>(n));
+  std::vector<int64_t> outside(static_cast<size_t>(block_count(n, kPairBlock)), -1);
+  parallel_blocks(n, kPairBlock, kPairBlock, [&](int64_t b, int64_t begin, int64_t end) {
+    for (int64_t k = end - 1; k >= begin; --k) {
+      local[static_cast<size_t>(k)] = map.find(static_cast<int64_t>(pairs[k]));
+      if (local[static_cast<size_t>(k)] < 0) outside[static_cast<size_t>(b)] = k;
+    }
+  });
+  for (const int64_t k : outside)
+    if (k >= 0)
       throw std::out_of_range(std::string("lower['") + name + "'] must be in lower['block']['" + name + "'], got " +
                               std::to_string(pairs[k]) + " at position " + std::to_string(k));
-  }
-  return local;
 }
 
 template <class T>
@@ -117,11 +131,11 @@ DEBIAS_HD void padded_add(T* __restrict out, const T* __restrict row, T scale, i
 }
 
 template <class T, class Index>
-DEBIAS_HD BlockRow<T> block_row(const LookaheadBlockArgs<T, Index>& args, T score, int64_t k, T user_weight,
-                                T item_weight, T value) {
-  return {lower_row(args.pairs.lower.kind, row_input(args.pairs.lower, score, k)),
-          args.weights ? score - args.imputations[k] : T(0), args.weights ? score - value : T(0),
-          args.weights ? user_weight * item_weight : T(0)};
+DEBIAS_HD BlockRow<T> block_row(const LookaheadRowsArgs<T, Index>& rows, const T* imputations, T score, int64_t k,
+                                T user_weight, T item_weight, T value) {
+  const bool own = imputations != nullptr;
+  return {lower_row(rows.kind, row_input(rows, score, k)), own ? score - imputations[k] : T(0),
+          own ? score - value : T(0), own ? user_weight * item_weight : T(0)};
 }
 
 // Scores of the rated pairs of users [begin, end), and their part of the gradients to rows with a slot.
@@ -133,21 +147,24 @@ struct RatedGradients {
     const Segments& pairs = problem->by_user;
     const int64_t width = users.width, *item_of = items.local.data(), *order = pairs.order.data();
     const int64_t* item_slot = items.slot.data();
-    const T value = *args.value, coefficient = static_cast<T>(args.pairs.lower.coefficient);
-    const T* weights = args.weights;
+    const LookaheadRowsArgs<T, Index> rows = args.pairs.lower;
+    const T value = *args.value, coefficient = static_cast<T>(rows.coefficient);
+    const T *weights = args.weights, *imputations = args.imputations, *item_weight = args.item_weight;
+    const T *x_rows = users.packed.data(), *y_rows = items.packed.data();
     T* scores = problem->scores.data();
     for (int64_t j = first; j < last; ++j) {
       const int64_t user = pairs.rows[static_cast<size_t>(j)];
-      const T* x = users.packed.data() + user * width;
+      const T* x = x_rows + user * width;
+      const T user_weight = args.user_weight[user];
       T* gradient = users.slot[static_cast<size_t>(user)] >= 0 ? users.gradient.data() + user * width : nullptr;
       for (int64_t p = pairs.offsets[static_cast<size_t>(j)]; p < pairs.offsets[static_cast<size_t>(j) + 1]; ++p) {
         const int64_t k = order[p], item = item_of[k];
-        const T* y = items.packed.data() + item * width;
+        const T* y = y_rows + item * width;
         const T score = padded_dot(x, y, width);
         scores[p] = score;
         const bool moves_item = item_slot[item] >= 0;
         if (!gradient && !moves_item) continue;
-        const T slope = block_row(args, score, k, args.user_weight[user], args.item_weight[item], value)
+        const T slope = block_row(rows, imputations, score, k, user_weight, item_weight[item], value)
                             .slope(coefficient, weights ? weights[k] : T(0));
         if (gradient) padded_add(gradient, y, slope, width);
         if (moves_item) padded_add(item_sums + item * width, x, slope, width);
@@ -167,26 +184,30 @@ struct RatedContraction {
     const Segments& pairs = problem->by_user;
     const int64_t width = users.width, *item_of = items.local.data(), *order = pairs.order.data();
     const T value = *args.value, coefficient = static_cast<T>(rows.coefficient);
+    const T *weights = args.weights, *imputations = args.imputations, *item_weights = args.item_weight;
+    const T *y_rows = items.packed.data(), *moving_rows = items.moving.data(), *scores = problem->scores.data();
+    T *grad_weights = args.grad_weights, *grad_imputations = args.grad_imputations;
     double of_value = 0;
     for (int64_t j = first; j < last; ++j) {
       const int64_t user = pairs.rows[static_cast<size_t>(j)];
       const T *x = users.packed.data() + user * width, *g = users.moving.data() + user * width;
       const bool user_moves = users.slot[static_cast<size_t>(user)] >= 0;
+      const T user_weight = args.user_weight[user];
       T of_user = 0;
       for (int64_t p = pairs.offsets[static_cast<size_t>(j)]; p < pairs.offsets[static_cast<size_t>(j) + 1]; ++p) {
         const int64_t k = order[p], item = item_of[k];
-        T contraction = padded_dot(x, items.moving.data() + item * width, width);
-        if (user_moves) contraction += padded_dot(g, items.packed.data() + item * width, width);
-        const T user_weight = args.user_weight[user], item_weight = args.item_weight[item];
-        const BlockRow<T> row =
-            block_row(args, problem->scores[static_cast<size_t>(p)], k, user_weight, item_weight, value);
+        T contraction = padded_dot(x, moving_rows + item * width, width);
+        if (user_moves) contraction += padded_dot(g, y_rows + item * width, width);
+        const T item_weight = item_weights[item];
+        const BlockRow<T> row = block_row(rows, imputations, scores[p], k, user_weight, item_weight, value);
         if (rows.grad_targets) rows.grad_targets[k] = -coefficient * contraction * row.rated.target;
         if (rows.grad_source) rows.grad_source[k] = -coefficient * contraction * row.rated.source;
-        if (!args.weights) continue;
-        if (args.grad_weights) args.grad_weights[k] = T(-2) * row.own * contraction;
-        if (args.grad_imputations) args.grad_imputations[k] = T(2) * args.weights[k] * contraction;
-        of_user += T(2) * item_weight * row.constant * contraction;
-        item_sums[item] += T(2) * user_weight * row.constant * contraction;
+        if (!weights) continue;
+        if (grad_weights) grad_weights[k] = T(-2) * row.own * contraction;
+        if (grad_imputations) grad_imputations[k] = T(2) * weights[k] * contraction;
+        const T along = T(2) * row.constant * contraction;
+        of_user += item_weight * along;
+        item_sums[item] += user_weight * along;
         of_value -= static_cast<double>(T(2) * row.baseline * contraction);
       }
       if (args.grad_user_weight) args.grad_user_weight[user] += of_user;
@@ -314,7 +335,8 @@ void contract_block(BlockProblem<T, Index>& problem) {
   if (args.grad_item_weight)
     cpu::gram_contractions(block_rows(problem, 1), block_directions(problem, 1), users.gram.data(), users.cross.data(),
                            -2.0, args.grad_item_weight);
-  std::vector<T> item_sums(static_cast<size_t>(problem.tasks * args.n), T(0));
+  std::vector<T>& item_sums = problem.item_sums;
+  item_sums.assign(static_cast<size_t>(problem.tasks * args.n), T(0));
   std::vector<double> value_sums(static_cast<size_t>(problem.tasks), 0.0);
   over_users(problem, [&](int64_t task, int64_t first, int64_t last) {
     simd_run<RatedContraction<T, Index>>(&problem, first, last, item_sums.data() + task * args.n,
@@ -334,8 +356,8 @@ void prepare(BlockProblem<T, Index>& problem) {
   const LookaheadArgs<T, Index>& pairs = args.pairs;
   const std::array<SlotMap, 2> maps = group(problem.upper);
   BlockSide<T>&users = problem.sides[0], &items = problem.sides[1];
-  users.local = local_rows("users", args.users, args.m, pairs.lower.users, pairs.lower.n, pairs.user_table.rows);
-  items.local = local_rows("items", args.items, args.n, pairs.lower.items, pairs.lower.n, pairs.item_table.rows);
+  find_local(users.local, "users", args.users, args.m, pairs.lower.users, pairs.lower.n, pairs.user_table.rows);
+  find_local(items.local, "items", args.items, args.n, pairs.lower.items, pairs.lower.n, pairs.item_table.rows);
   gather(users, pairs.user_table, args.users, args.m, pairs.factors, maps[0], true);
   gather(items, pairs.item_table, args.items, args.n, pairs.factors, maps[1], false);
   problem.by_user = make_segments(users.local.data(), pairs.lower.n, args.m);
@@ -352,8 +374,12 @@ namespace cpu {
 
 template <class T, class Index>
 double lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args) {
-  BlockProblem<T, Index> problem{};
+  // Steps in a loop find their memory mapped.
+  static thread_local std::unique_ptr<BlockProblem<T, Index>> kept;
+  std::unique_ptr<BlockProblem<T, Index>> owned = kept ? std::move(kept) : std::make_unique<BlockProblem<T, Index>>();
+  BlockProblem<T, Index>& problem = *owned;
   problem.args = &args;
+  problem.upper = {};
   problem.upper.args = &args.pairs;
   prepare(problem);
   size_t bytes = 0;
@@ -368,7 +394,8 @@ double lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args) {
   }
   for (int which = 0; which < 2; ++which) gram_part(problem, which);
   const int64_t item_numbers = args.n * problem.sides[1].width;
-  std::vector<T> item_sums(static_cast<size_t>(problem.tasks * item_numbers), T(0));
+  std::vector<T>& item_sums = problem.item_sums;
+  item_sums.assign(static_cast<size_t>(problem.tasks * item_numbers), T(0));
   over_users(problem, [&](int64_t task, int64_t first, int64_t last) {
     simd_run<RatedGradients<T, Index>>(&problem, first, last, item_sums.data() + task * item_numbers);
   });
@@ -378,6 +405,7 @@ double lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args) {
                      args.grad_weights || args.grad_imputations;
   const double loss = upper_loss(problem.upper, wants);
   if (wants) contract_block(problem);
+  if (static_cast<size_t>(args.pairs.lower.n + args.m * args.pairs.factors) <= kLargestKept) kept = std::move(owned);
   return loss;
 }
 

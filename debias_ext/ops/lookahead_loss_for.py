@@ -63,13 +63,16 @@ def lookahead_loss_for(
         parts = [lower] if missing is None else [lower, missing]
         return tuple(model_fn(parameters, *part["inputs"]) for part in parts)
 
+    def upper_scores_of(parameters: Parameters) -> Tensor:
+        return model_fn(parameters, *upper["inputs"])
+
     with torch.enable_grad():
-        values, pull_back = torch.func.vjp(lower_scores, fixed)[:2]
+        values, pull_back = torch.func.vjp(lower_scores, fixed)  # type: ignore[misc]
         scores = tuple(value.detach().requires_grad_() for value in values)
         slopes = torch.autograd.grad(_lower_loss(scores, lower), scores, create_graph=True)
         (gradient,) = pull_back(tuple(slope.detach() for slope in slopes))
         stepped = {name: fixed[name] - lr * gradient[name].detach() for name in fixed}
-        value, pull_back_upper = torch.func.vjp(lambda p: model_fn(p, *upper["inputs"]), stepped)[:2]
+        value, pull_back_upper = torch.func.vjp(upper_scores_of, stepped)  # type: ignore[misc]
         upper_scores = value.detach().requires_grad_()
         (slope,) = torch.autograd.grad(_rows(upper_scores, upper), upper_scores)
         (direction,) = pull_back_upper(slope)

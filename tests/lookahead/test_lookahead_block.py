@@ -88,6 +88,12 @@ def test_shapes(options: dict[str, Any]) -> None:
     assert_equal_to_reference(block_case(**options))
 
 
+def test_calls_leave_nothing_behind() -> None:
+    """The memory that calls share: Adam, then a plain step, then other sizes."""
+    for options in ({"adam": True}, {}, {"tables": (40, 30, 17), "m": 33, "n": 21, "rated": 300}, {"rated": 0}, {}):
+        assert_equal_to_reference(block_case(**options))
+
+
 def test_float32() -> None:
     assert_equal_to_reference(block_case(dtype=torch.float32), 1e-4)
 
