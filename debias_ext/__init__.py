@@ -13,6 +13,7 @@ from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.interd_loss import interd_loss
 from debias_ext.ops.ips_loss import ips_loss
 from debias_ext.ops.lookahead_loss import lookahead_loss
+from debias_ext.ops.lookahead_loss_for import lookahead_loss_for
 from debias_ext.ops.mf_epoch import mf_epoch_, mf_epoch_order
 from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
@@ -44,6 +45,7 @@ __all__ = [
     "interd_loss",
     "ips_loss",
     "lookahead_loss",
+    "lookahead_loss_for",
     "mf_epoch_",
     "mf_epoch_order",
     "mf_loss",

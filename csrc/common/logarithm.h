@@ -1,5 +1,5 @@
-// log(1 + w) and log(y) over the whole range of non-negative numbers. Branch-free, like math.h.
-// Accuracy: 3 ulp (log where its result is not near 0). NaN and infinity are kept.
+// log(1 + w) for w >= 0 and log(y) for normal y > 0. Branch-free, like math.h.
+// Accuracy: 3 ulp (log_normal where its result is not near 0). log1p_positive keeps NaN and infinity.
 #pragma once
 
 #include "common/math.h"
@@ -76,12 +76,11 @@ DEBIAS_HD T log1p_positive(T w) {
   return w <= LogConstants<T>::largest ? value : w;
 }
 
-// log(y) for normal y > 0
+// log(y) for normal y > 0, finite
 template <class T>
-DEBIAS_HD T log(T y) {
+DEBIAS_HD T log_normal(T y) {
   const Split<T> parts = split(y);
-  const T value = log_sum(parts.exponent, parts.mantissa - T(1));
-  return y <= LogConstants<T>::largest ? value : y;
+  return log_sum(parts.exponent, parts.mantissa - T(1));
 }
 
 }  // namespace debias

@@ -186,7 +186,7 @@ def lookahead_loss(
         return _rule((*leaves, *detached, *indices, *moments), (*below.options, below.missing_scale, *rest))
     if below.imputations is not None:
         raise ValueError("lower['imputations'] must not be given with lower['block']")
-    block, block_indices = block_of(lower["block"], user_factors)
+    block, places = block_of(lower["block"], user_factors)
     block_leaves = (below.targets, below.source, *block, above.targets, above.source)
-    block_indices = (below.users, below.items, above.users, above.items, *block_indices)
+    block_indices = (below.users, below.items, above.users, above.items, *places)
     return _block_rule((*block_leaves, *detached, *block_indices, *moments), (*below.options, *rest))

@@ -8,7 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import Tensors, below_autograd, differentiable_gradients, needs_gradient, transforms_active
+from debias_ext._autograd import (
+    Tensors,
+    below_autograd,
+    differentiable_gradients,
+    needs_gradient,
+    recording_or_below_autograd,
+    transforms_active,
+)
 from debias_ext._inputs import check_tensors, validated
 from debias_ext.ops.mf_score import checked_offset, mf_score, score_gradients, sparse_score_gradients
 from debias_ext.reference.mf_loss import row_loss
@@ -72,12 +79,12 @@ def _gradients(
     """One per tensor, from the slopes that the forward pass saved, or differentiable ones where autograd records."""
     if torch.is_grad_enabled() and not sparse:
         return _in_order(_differentiable_gradients(tensors, options, needs, grad))
-    slopes, *columns = (column * grad if column.numel() else column for column in saved)
+    slopes, *columns = saved
     of_tables: Tensors = [None] * COLUMN_SHIFT
     if needs & SCORE_NEEDS:
         backward = sparse_score_gradients if sparse else score_gradients
-        of_tables = backward(slopes, _indexed(tensors), needs & SCORE_NEEDS)
-    of_columns = [column if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
+        of_tables = backward(slopes * grad, _indexed(tensors), needs & SCORE_NEEDS)
+    of_columns = [column * grad if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
     return _in_order([*of_tables, *of_columns])
 
 
@@ -93,7 +100,8 @@ class _EagerLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         tensors, saved = ctx.saved_tensors[:N_TENSORS], ctx.saved_tensors[N_TENSORS:]
-        return (None, None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad, ctx.sparse))
+        with recording_or_below_autograd():
+            return (None, None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad, ctx.sparse))
 
 
 class _FunctionalLoss(torch.autograd.Function):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import below_autograd, needs_gradient, transforms_active
+from debias_ext._autograd import below_autograd, needs_gradient, recording_or_below_autograd, transforms_active
 from debias_ext._inputs import check_tensors, validated
 
 _score = torch.ops.debias_ext.mf_score.default
@@ -102,13 +102,9 @@ def sparse_score_gradients(grad: Tensor, tables: Sequence[Tensor], needs: int) -
     if torch.is_grad_enabled():
         raise RuntimeError("second derivatives need sparse_grad=False")
     user_factors, item_factors, users, items = tables
-    return sparse_tables(_backward_sparse(grad, user_factors, item_factors, users, items, needs), tables, needs)
-
-
-def sparse_tables(parts: Sequence[Tensor], tables: Sequence[Tensor], needs: int) -> list[Tensor | None]:
-    """Coalesced gradients from (row indices, rows, bias rows) of users and of items, and the offset's."""
-    users, gp, ga, items, gq, gb, offset = parts
-    user_shape, item_shape = tables[0].shape, tables[1].shape
+    user_rows, gp, ga, item_rows, gq, gb, offset = _backward_sparse(
+        grad, user_factors, item_factors, users, items, needs
+    )
 
     def table(rows: Tensor, values: Tensor, size: tuple[int, ...], bit: int) -> Tensor | None:
         if not needs >> bit & 1:
@@ -116,10 +112,10 @@ def sparse_tables(parts: Sequence[Tensor], tables: Sequence[Tensor], needs: int)
         return torch.sparse_coo_tensor(rows.unsqueeze(0), values, size, is_coalesced=True, check_invariants=False)
 
     return [
-        table(users, gp, tuple(user_shape), 0),
-        table(items, gq, tuple(item_shape), 1),
-        table(users, ga, tuple(user_shape[:1]), 2),
-        table(items, gb, tuple(item_shape[:1]), 3),
+        table(user_rows, gp, tuple(user_factors.shape), 0),
+        table(item_rows, gq, tuple(item_factors.shape), 1),
+        table(user_rows, ga, tuple(user_factors.shape[:1]), 2),
+        table(item_rows, gb, tuple(item_factors.shape[:1]), 3),
         offset if needs & 16 else None,
     ]
 
@@ -137,7 +133,8 @@ class _EagerScore(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         gradients = sparse_score_gradients if ctx.sparse else score_gradients
-        gp, gq, ga, gb, offset = gradients(grad, ctx.saved_tensors, ctx.needs)
+        with recording_or_below_autograd():
+            gp, gq, ga, gb, offset = gradients(grad, ctx.saved_tensors, ctx.needs)
         return None, None, gp, gq, None, None, ga, gb, offset
 
 

@@ -9,6 +9,7 @@ from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.interd_loss import interd_loss
 from debias_ext.reference.ips_loss import ips_loss
 from debias_ext.reference.lookahead_loss import lookahead_loss
+from debias_ext.reference.lookahead_loss_for import lookahead_loss_for
 from debias_ext.reference.mf_loss import mf_loss
 from debias_ext.reference.mf_score import mf_score
 from debias_ext.reference.mf_step import mf_epoch_, mf_step_
@@ -28,6 +29,7 @@ __all__ = [
     "interd_loss",
     "ips_loss",
     "lookahead_loss",
+    "lookahead_loss_for",
     "mf_epoch_",
     "mf_loss",
     "mf_score",

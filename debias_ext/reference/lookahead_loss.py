@@ -97,9 +97,15 @@ def imputed_error(s: Tensor, imputations: Tensor, loss: str) -> Tensor:
 
 
 def lower_loss(tables: Tables, lower: Side) -> Tensor:
-    s, loss, reduction = scores(tables, lower), lower.get("loss", "mse"), lower.get("reduction", "mean")
-    if "block" in lower:
-        return reduce(rows(s, lower), reduction) + block_loss(tables, s, lower)
+    s = scores(tables, lower)
+    missing = scores(tables, lower["missing"]) if "missing" in lower else None
+    loss = lower_loss_of(s, missing, lower)
+    return loss + block_loss(tables, s, lower) if "block" in lower else loss
+
+
+def lower_loss_of(s: Tensor, missing: Tensor | None, lower: Side) -> Tensor:
+    """The lower loss of the scores of its rows and of its missing pairs."""
+    loss, reduction = lower.get("loss", "mse"), lower.get("reduction", "mean")
     if "imputations" not in lower:
         return reduce(rows(s, lower), reduction)
     imputed = imputed_error(s, lower["imputations"], loss)
@@ -108,11 +114,10 @@ def lower_loss(tables: Tables, lower: Side) -> Tensor:
     propensities = torch.where(observed, lower["propensities"], 1.0)
     correction = (error(s, targets, loss) - imputed) / propensities
     total = reduce(imputed + torch.where(observed, correction, 0.0), reduction)
-    if "missing" in lower:
-        missing = lower["missing"]
-        imputed = imputed_error(scores(tables, missing), missing["imputations"], loss)
-        total = total + missing.get("scale", 1.0) * reduce(imputed, reduction)
-    return total
+    if missing is None:
+        return total
+    imputed = imputed_error(missing, lower["missing"]["imputations"], loss)
+    return total + lower["missing"].get("scale", 1.0) * reduce(imputed, reduction)
 
 
 def block_loss(tables: Tables, s: Tensor, lower: Side) -> Tensor:

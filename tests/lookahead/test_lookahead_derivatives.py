@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from conftest import Device
 from lookahead.cases import MODES, Case, gradients, sample
 from torch import Tensor
 
+lookahead_module = importlib.import_module("debias_ext.ops.lookahead_loss")
 DR = {"lower_source": "doubly_robust", "missing": 4}
 
 
@@ -106,23 +109,18 @@ def test_vmap_over_weights() -> None:
     torch.testing.assert_close(got, wanted)
 
 
-def operator_arguments(case: Case) -> tuple[object, ...]:
+def operator_arguments(case: Case, rule: str = "_rule", n_gradients: int = 5) -> tuple[object, ...]:
     """The positional arguments of the operator of a call, with every gradient asked for."""
-    recorded = []
+    recorded: list[object] = []
 
-    class Recorder:
-        def __call__(self, tensors: tuple[object, ...], options: tuple[object, ...]) -> Tensor:
-            recorded.extend((*tensors, *options))
-            return torch.zeros(())
+    def record(tensors: tuple[object, ...], options: tuple[object, ...]) -> Tensor:
+        recorded.extend((*tensors, *options))
+        return torch.zeros(())
 
-    from debias_ext.ops import lookahead_loss as module
-
-    rule, module._rule = module._rule, Recorder()
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lookahead_module, rule, record)
         case.fused(*case.leaves())
-    finally:
-        module._rule = rule
-    needs = sum(1 << k for k, tensor in enumerate(recorded[:5]) if tensor is not None)
+    needs = sum(1 << k for k, tensor in enumerate(recorded[:n_gradients]) if tensor is not None)
     return (*recorded, needs)
 
 

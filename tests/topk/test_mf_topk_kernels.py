@@ -37,6 +37,69 @@ def test_the_number_of_threads_changes_no_bit(
     assert all(same_bits(other, results[0]) for other in results[1:])
 
 
+# With 64 items to a place of the list, float32 items are screened by bfloat16 products where the CPU has them; with one
+# place more they are not.
+N_SCREENED, K_SCREENED = 6400, 99
+
+
+def assert_screening_changes_no_bit(problem: Problem) -> None:
+    screened, plain = topk(problem, K_SCREENED), topk(problem, K_SCREENED + 1)
+    assert same_bits(screened, (plain[0][:, :K_SCREENED], plain[1][:, :K_SCREENED]))
+
+
+@pytest.mark.parametrize("factors", [16, 17, 64, 131])
+def test_screened_scores_are_the_plain_ones(factors: int) -> None:
+    assert_screening_changes_no_bit(random_problem(50, N_SCREENED, factors, 300))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-10, 1e6, 1e12, 1e18, 1e19])
+def test_screening_at_any_scale(scale: float) -> None:
+    """Down to products that underflow, up to norms for which there is no bound."""
+    problem = random_problem(30, N_SCREENED, 20)
+    for name in ("user_factors", "item_factors"):
+        problem.tables[name] *= scale
+    assert_screening_changes_no_bit(problem)
+    problem.tables["item_factors"] /= scale
+    assert_screening_changes_no_bit(problem)
+
+
+def test_screening_when_biases_decide() -> None:
+    """Scores that differ by less than bfloat16 can tell, large biases, and items of very uneven norms."""
+    problem = random_problem(30, N_SCREENED, 24)
+    problem.tables["item_factors"] = problem.tables["item_factors"][:1].expand(N_SCREENED, -1) + 1e-6 * torch.randn(
+        N_SCREENED, 24, generator=torch.Generator().manual_seed(1)
+    )
+    for scale in (0.0, 1e-6, 1.0, 1e7, 1e31):
+        for name in ("user_bias", "item_bias"):
+            biases = random_problem(30, N_SCREENED, 1).tables[name]
+            problem.tables[name] = biases * scale
+        assert_screening_changes_no_bit(problem)
+    problem.tables["item_factors"] *= 10 ** torch.linspace(-8, 8, N_SCREENED)[torch.randperm(N_SCREENED)].unsqueeze(1)
+    assert_screening_changes_no_bit(problem)
+
+
+def test_screening_beside_values_that_are_not_finite() -> None:
+    problem = random_problem(30, N_SCREENED, 16)
+    tables, inf, nan = problem.tables, float("inf"), float("nan")
+    tables["item_bias"][::7] = -inf
+    tables["item_bias"][5], tables["item_bias"][6] = inf, nan
+    tables["item_factors"][100, 3], tables["item_factors"][200, 4], tables["item_factors"][300, 5] = inf, nan, -3e38
+    tables["user_factors"][1, 2], tables["user_factors"][2, 3] = inf, nan
+    tables["user_bias"][3], tables["user_bias"][4] = -inf, inf
+    assert_screening_changes_no_bit(problem)
+    items = topk(problem, K_SCREENED)[1]
+    assert (items[problem.users == 3] == -1).all()
+    assert not torch.isin(torch.arange(0, N_SCREENED, 7), items).any()
+
+
+def test_screening_with_ties_and_long_runs_of_better_items() -> None:
+    exact = whole_numbers(60, N_SCREENED, 16, 60)
+    assert_exact(exact.to(torch.float32), K_SCREENED)
+    ascending = torch.linspace(0, 1, N_SCREENED).unsqueeze(1).expand(-1, 16).contiguous()
+    problem = Problem({"user_factors": torch.ones(9, 16), "item_factors": ascending}, torch.arange(9), None)
+    assert_screening_changes_no_bit(problem)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_instruction_set(dtype: torch.dtype, simd_levels: list[str], one_and_two_threads: None) -> None:
     exact, near = whole_numbers(60, 9000, 7, 60).to(dtype), random_problem(50, 1000, 30).to(dtype)

@@ -151,7 +151,9 @@ def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
     return places.index_select(0, indices)
 
 
-def _block(model: FactorTables, rated: tuple[Tensor, ...], unobserved: DRTarget | ConstantTarget) -> Tensor:
+def _block(
+    model: FactorTables, rated: tuple[Tensor, Tensor, Tensor, Tensor], unobserved: DRTarget | ConstantTarget
+) -> Tensor:
     return debias_ext.block_loss(
         model.user_factors,
         model.item_factors,

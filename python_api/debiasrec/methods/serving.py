@@ -53,7 +53,8 @@ def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: i
     if len(unknown):
         shown = ", ".join(repr(user) for user in unknown[:5].tolist())
         raise DebiasRecError(f"users: {len(unknown)} of {len(outside)} ids are not in the training data: {shown}")
-    scores, items = model.best(inside, k, seen=(catalogue.seen_offsets, catalogue.seen_items))
+    most = min(int(k), max(len(catalogue.item_ids), 1))
+    scores, items = model.best(inside, most, seen=(catalogue.seen_offsets, catalogue.seen_items))
     rows, places = np.nonzero(items >= 0)
     return pd.DataFrame(
         {
