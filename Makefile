@@ -33,7 +33,7 @@ format: $(VENV)/.test  ## let ruff and clang-format rewrite the files
 bench: $(VENV)/.test build  ## every benchmark, against plain torch, torch.compile and the peers
 	$(BIN)/debiasrec bench --out $(OUT)/benchmarks
 
-test-sanitize: $(VENV)/.test build  ## the quick tests of the operators under the address and undefined-behaviour sanitizers
+test-sanitize: $(VENV)/.test  ## the quick tests of the operators under the address and undefined-behaviour sanitizers
 	$(BIN)/python tools/sanitize.py
 
 test-cuda: $(VENV)/.test build  ## the tests that need a GPU
