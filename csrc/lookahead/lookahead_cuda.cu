@@ -1,78 +1,9 @@
-#include "common/launch.cuh"
 #include "common/math.h"
-#include "common/read_back.cuh"
 #include "common/reduce.cuh"
-#include "lookahead/lookahead_kernels.h"
+#include "lookahead/lookahead_groups.cuh"
 
 namespace debias {
 namespace {
-
-constexpr int kLanes = 16;     // threads that share one sample, or one slot
-constexpr int kThreads = 256;  // kThreads / kLanes samples a block
-
-__device__ __forceinline__ int64_t first_thread() {
-  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-__device__ __forceinline__ int64_t thread_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
-__device__ __forceinline__ int64_t first_group() { return first_thread() / kLanes; }
-__device__ __forceinline__ int64_t group_stride() { return thread_stride() / kLanes; }
-
-__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
-
-// The first of n ascending values that is not below `value`
-__device__ __forceinline__ int64_t lower_bound(const int64_t* values, int64_t n, int64_t value) {
-  int64_t first = 0;
-  while (n > 0) {
-    const int64_t half = n / 2;
-    const bool below = values[first + half] < value;
-    first = below ? first + half + 1 : first;
-    n = below ? n - half - 1 : half;
-  }
-  return first;
-}
-
-template <class A>
-__device__ __forceinline__ int64_t slot_count(const LookaheadSlots<A>& side, int64_t n) {
-  return n > 0 ? side.slots[n - 1] : 0;
-}
-
-// The sum over the lanes of a group, in each of them. Every lane of the warp must call it.
-template <class A>
-__device__ __forceinline__ A group_sum(A sum) {
-  for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-  return sum;
-}
-
-template <class A>
-__device__ __forceinline__ A nan_value() {
-  return bits<A>(~typename MathConstants<A>::Bits(0));
-}
-
-template <class A, class Index>
-__global__ void slots_kernel(LookaheadSlots<A> side, const Index* sorted, int64_t n) {
-  for (int64_t p = first_thread(); p < n; p += thread_stride()) {
-    const int64_t slot = side.slots[p] - 1;
-    side.sample_slots[side.order[p]] = slot;
-    if (p > 0 && sorted[p - 1] == sorted[p]) continue;
-    side.rows[slot] = static_cast<int64_t>(sorted[p]);
-    side.begins[slot] = p;
-  }
-}
-
-// Lower rows with an index outside the tables match nothing.
-template <class A, class Index>
-__global__ void keys_kernel(LookaheadSlots<A> users, LookaheadSlots<A> items, const Index* lower_users,
-                            const Index* lower_items, int64_t m, int64_t n_users, int64_t n_items, int64_t n) {
-  const int64_t user_slots = slot_count(users, n), item_slots = slot_count(items, n);
-  for (int64_t k = first_thread(); k < m; k += thread_stride()) {
-    const auto user = static_cast<int64_t>(lower_users[k]), item = static_cast<int64_t>(lower_items[k]);
-    const bool valid = in_range(user, n_users) && in_range(item, n_items);
-    const int64_t user_slot = lower_bound(users.rows, user_slots, user);
-    const int64_t item_slot = lower_bound(items.rows, item_slots, item);
-    users.keys[k] = valid && user_slot < user_slots && users.rows[user_slot] == user ? user_slot : n;
-    items.keys[k] = valid && item_slot < item_slots && items.rows[item_slot] == item ? item_slot : n;
-  }
-}
 
 template <class A, class T>
 __device__ __forceinline__ A bias_at(const T* bias, int64_t row) {
@@ -256,16 +187,6 @@ __global__ void loss_kernel(const A* values, int64_t n, double scale, T* loss) {
   if (threadIdx.x == 0) *loss = from_float<T>(static_cast<A>(scale * total));
 }
 
-__global__ void start_search_kernel(unsigned long long* first, unsigned long long none) { *first = none; }
-
-template <class A, class T, class Index>
-__global__ void __launch_bounds__(kThreads, 1)
-    first_invalid_kernel(LookaheadRowsArgs<T, Index> rows, unsigned long long* first) {
-  for (int64_t k = first_thread(); k < rows.n_rated; k += thread_stride())
-    if (const int invalid = invalid_row<A>(rows, k))
-      atomicMin(first, static_cast<unsigned long long>(2 * k + !(invalid & 1)));
-}
-
 template <class A, class T, class Index>
 SideArgs<A, T, Index> side_args(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<A>& work, int which) {
   const LookaheadSlots<A>& other = work.sides[1 - which];
@@ -288,30 +209,6 @@ SideArgs<A, T, Index> side_args(const LookaheadArgs<T, Index>& args, const Looka
 namespace cuda {
 
 template <class T, class Index>
-InvalidRow first_invalid_row(const LookaheadRowsArgs<T, Index>& rows, int64_t* workspace, void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  auto* first = reinterpret_cast<unsigned long long*>(workspace);
-  const int64_t none = 2 * rows.n_rated;
-  launch(start_search_kernel, 1u, 1, 0, on, first, static_cast<unsigned long long>(none));
-  launch(first_invalid_kernel<accumulator_t<T>, T, Index>, grid_size(rows.n_rated, kThreads), kThreads, 0, on, rows,
-         first);
-  const int64_t found = read_back(workspace, on);
-  return found == none ? InvalidRow{-1, false} : InvalidRow{found / 2, found % 2 == 0};
-}
-
-template <class T, class Index>
-void lookahead_match(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<accumulator_t<T>>& work,
-                     const Index* sorted_users, const Index* sorted_items, void* stream) {
-  using A = accumulator_t<T>;
-  const auto on = static_cast<cudaStream_t>(stream);
-  const int64_t n = args.upper.n;
-  launch(slots_kernel<A, Index>, grid_size(n, kThreads), kThreads, 0, on, work.sides[0], sorted_users, n);
-  launch(slots_kernel<A, Index>, grid_size(n, kThreads), kThreads, 0, on, work.sides[1], sorted_items, n);
-  launch(keys_kernel<A, Index>, grid_size(args.lower.n, kThreads), kThreads, 0, on, work.sides[0], work.sides[1],
-         args.lower.users, args.lower.items, args.lower.n, args.user_table.rows, args.item_table.rows, n);
-}
-
-template <class T, class Index>
 void lookahead_loss(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<accumulator_t<T>>& work, T* loss,
                     void* stream) {
   using A = accumulator_t<T>;
@@ -330,20 +227,16 @@ void lookahead_loss(const LookaheadArgs<T, Index>& args, const LookaheadWorkspac
   launch(contraction_kernel<A, T, Index>, over_lower, kThreads, 0, on, args, work);
 }
 
-#define DEBIAS_INSTANTIATE_INDEX(T, Index)                                                                   \
-  template void lookahead_match(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, \
-                                const Index*, const Index*, void*);                                          \
-  template void lookahead_loss(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, void*);
-#define DEBIAS_INSTANTIATE(T)          \
-  DEBIAS_INSTANTIATE_INDEX(T, int32_t) \
-  DEBIAS_INSTANTIATE_INDEX(T, int64_t) \
-  template InvalidRow first_invalid_row(const LookaheadRowsArgs<T, int64_t>&, int64_t*, void*);
+#define DEBIAS_INSTANTIATE(T)                                                                                     \
+  template void lookahead_loss(const LookaheadArgs<T, int32_t>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, \
+                               void*);                                                                            \
+  template void lookahead_loss(const LookaheadArgs<T, int64_t>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, \
+                               void*);
 DEBIAS_INSTANTIATE(float)
 DEBIAS_INSTANTIATE(double)
 DEBIAS_INSTANTIATE(Half)
 DEBIAS_INSTANTIATE(BFloat16)
 #undef DEBIAS_INSTANTIATE
-#undef DEBIAS_INSTANTIATE_INDEX
 
 }  // namespace cuda
 }  // namespace debias

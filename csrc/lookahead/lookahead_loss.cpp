@@ -2,10 +2,8 @@
 // hypergradients without double backward).
 #include <torch/csrc/stable/library.h>
 
-#include <cmath>
 #include <tuple>
 
-#include "common/index_check.h"
 #include "lookahead/lookahead_device.h"
 #include "lookahead/lookahead_inputs.h"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import call_emulated_kernels
 from lookahead.cases import Case, Maker, gradients
 from lookahead.test_lookahead_derivatives import operator_arguments
 from torch import Tensor
@@ -216,3 +217,9 @@ def test_the_cost_does_not_grow_with_the_pairs() -> None:
     upper = {**make.rows(100, (0, 200_000), (0, 20_000)), "targets": make.floats("", 100)}
     loss = debias_ext.lookahead_loss(p, q, lower=lower, upper=upper, lr=1e-9)
     assert torch.autograd.grad(loss, value)[0].isfinite()
+
+
+def test_blocks_on_cuda_are_refused(emulated_ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    call_emulated_kernels(emulated_ops, monkeypatch)
+    with pytest.raises(ValueError, match=r"lower\['block'\] needs tensors on the CPU, got cuda"):
+        block_case().fused()
