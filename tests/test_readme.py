@@ -62,7 +62,7 @@ def test_the_data_frame_example_ends_in_both_tests_and_recommendations(small_fil
     shown = capsys.readouterr().out
     assert "uauc" in shown
     assert all(name in shown for name in (*names["models"], names["biased"]["customer"].iloc[0]))
-    assert len(PYTHON) == 2  # a further example needs its own test
+    assert len(PYTHON) == 3  # a further example needs its own test
 
 
 def test_every_command_line_runs(small_files, capsys):

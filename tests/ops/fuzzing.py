@@ -4,6 +4,7 @@ An argument is written `name:dims:role`, dims being letters of `SIZES` ("" for a
 
     float        any number; NaN propagates (the role when none is written)
     unit         in (0, 1], anything else raises
+    fraction     in [0, 1], anything else raises
     logit        any number, NaN raises
     nonnegative  not negative and finite, anything else raises
     score        any number, NaN raises, infinities are allowed
@@ -25,7 +26,7 @@ from torch import Tensor
 import debias_ext
 
 SIZES = "BUILD"  # rows, users, items, labels, factors
-RAISES_ON_NAN = ("unit", "logit", "nonnegative", "score", "label")
+RAISES_ON_NAN = ("unit", "fraction", "logit", "nonnegative", "score", "label")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Fuzzed:
                 tensors[argument.name] = uniform < 0.5
             elif argument.role == "label":
                 tensors[argument.name] = (uniform < 0.5).to(dtype)
-            elif argument.role in ("unit", "nonnegative"):
+            elif argument.role in ("unit", "fraction", "nonnegative"):
                 tensors[argument.name] = (1 - 0.9 * uniform).to(dtype)
             else:
                 tensors[argument.name] = (4 * uniform - 2).to(dtype)
@@ -105,9 +106,11 @@ def fuzzed(op: str, arguments: str, **options: Any) -> Fuzzed:
     return Fuzzed(op, tuple(Argument(name, dims, role or "float") for name, dims, role in parts), options)
 
 
-# Public names that are no operators, or whose fuzz tests are somewhere else because they write to their arguments or
-# keep state.
-ELSEWHERE = {"GroupRanking", "__version__", "has_cuda"}
+# Public names that are no operators, or whose fuzz tests stand with the operator, because it writes to its arguments,
+# keeps state, or takes them in groups.
+ELSEWHERE = {"GroupRanking", "__version__", "has_cuda", "ConstantTarget", "DRTarget", "FactorTables", "InterDTarget"}
+ELSEWHERE |= {"MFOptimizer", "PairSampler", "mf_epoch_", "mf_epoch_order", "mf_step_", "mf_topk"}
+ELSEWHERE |= {"block_loss", "frontdoor_aggregate", "lookahead_loss", "lookahead_loss_for"}  # arguments in groups
 
 # A new operator joins by a line.
 PAIR = "scores:B targets:B"
@@ -117,9 +120,16 @@ OPERATORS = [
     fuzzed("ips_loss", f"{PAIR} propensity_logits:B:logit", floor=0.1, reduction="none"),
     fuzzed("snips_loss", f"{PAIR} propensities:B:unit", clip_min=0.2),
     fuzzed("dr_loss", f"{PAIR} pseudo_targets:B propensities:B:unit observed:B:mask", loss="bce", reduction="none"),
+    fuzzed("exposure_loss", "scores:B clicks:B:fraction exposures:B:unit", reduction="none"),
+    fuzzed("exposure_loss", "scores:B clicks:B:fraction exposure_logits:B:logit", reduction="none"),
+    fuzzed("relmf_loss", "scores:B clicks:B:fraction exposures:B:unit", form="log", reduction="none"),
+    fuzzed("pair_loss", "positive_scores:B negative_scores:B weights:B", reduction="none"),
     fuzzed("interd_loss", "scores:B biased:B debiased:B ratings:B", gamma=-0.7, variant="hard", reduction="none"),
     fuzzed("interd_loss", "scores:B biased:B debiased:B debiased_weight:B:nonnegative", gamma=-0.7, reduction="none"),
     fuzzed("mf_score", "user_factors:UD item_factors:ID users:B:U items:B:I user_bias:U item_bias:I offset:"),
+    fuzzed(
+        "mf_loss", "user_factors:UD item_factors:ID users:B:U items:B:I targets:B weights:B user_bias:U item_bias:I"
+    ),
     fuzzed("additive_weights", "user_table:U item_table:I label_table:L users:B:U items:B:I labels:B:L"),
     fuzzed("group_ranking", "scores:B:score labels:B:label groups:B:id", ks=(1, 3), metrics=("auc", "ndcg", "map")),
 ]

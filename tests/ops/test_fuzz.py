@@ -156,6 +156,7 @@ def test_values_outside_the_range_raise_and_name_the_argument(
     tensors[argument.name][2050] = special
     allowed = {
         "unit": 0 < special <= 1,
+        "fraction": 0 <= special <= 1,
         "logit": not math.isnan(special),
         "score": not math.isnan(special),
         "nonnegative": 0 <= special < math.inf,
