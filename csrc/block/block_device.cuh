@@ -36,6 +36,18 @@ __device__ __forceinline__ void write_scaled(Storage* out, int64_t k, double sca
   if (out) out[k] = from_float<Storage>(static_cast<T>(scale) * value);
 }
 
+// The first place in [begin, end) whose value is not below `value`, or end.
+__device__ __forceinline__ int64_t first_not_below(const int64_t* sorted, int64_t begin, int64_t end, int64_t value) {
+  while (begin < end) {
+    const int64_t middle = begin + (end - begin) / 2;
+    if (sorted[middle] < value)
+      begin = middle + 1;
+    else
+      end = middle;
+  }
+  return begin;
+}
+
 // Component f of [P[u], a[u], 1] or [Q[i], 1, b[i]]
 template <class Storage>
 __device__ __forceinline__ accumulator_t<Storage> component(const FactorTables<Storage>& tables, bool user, int64_t row,

@@ -10,42 +10,6 @@ constexpr int kThreads = kReduceThreads;
 constexpr int kLanesPerPair = 16;
 constexpr int kLanesPerRow = 32;
 
-template <class Index>
-__global__ void rated_keys_kernel(const Index* rows, const Index* columns, int64_t count, int64_t m, int64_t n,
-                                  int64_t* keys) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < count; k += stride) {
-    const int64_t row = static_cast<int64_t>(rows[k]), column = static_cast<int64_t>(columns[k]);
-    const bool valid = row >= 0 && row < m && column >= 0 && column < n;
-    keys[k] = valid ? row * n + column : m * n;
-  }
-}
-
-__device__ __forceinline__ int64_t first_not_below(const int64_t* sorted, int64_t count, int64_t value) {
-  int64_t begin = 0, end = count;
-  while (begin < end) {
-    const int64_t middle = begin + (end - begin) / 2;
-    if (sorted[middle] < value)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return begin;
-}
-
-// offsets[r] = the first of `sorted` that is not below r * step
-__global__ void offsets_kernel(const int64_t* sorted, int64_t count, int64_t rows, int64_t step, int64_t* offsets) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; r <= rows; r += stride)
-    offsets[r] = first_not_below(sorted, count, r * step);
-}
-
-__global__ void columns_kernel(const int64_t* keys, int64_t count, int64_t m, int64_t n, int64_t* columns) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < count; k += stride)
-    columns[k] = keys[k] < m * n ? keys[k] % n : n;
-}
-
 // Of each sorted rated pair: its slope, and what it adds to the gradients of its weights.
 template <class T>
 struct PairSums {
@@ -265,25 +229,6 @@ void write_loss(const BlockArgs<Storage>& args, const GramMemory& memory, int64_
 
 namespace cuda {
 
-template <class Index>
-void rated_keys(const Index* rows, const Index* columns, int64_t count, int64_t m, int64_t n, int64_t* keys,
-                void* stream) {
-  launch(rated_keys_kernel<Index>, grid_size(count, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), rows,
-         columns, count, m, n, keys);
-}
-
-void rated_places(const int64_t* keys, int64_t count, int64_t m, int64_t n, int64_t* offsets, int64_t* columns,
-                  void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  launch(offsets_kernel, grid_size(m + 1, kThreads), kThreads, 0, on, keys, count, m, n, offsets);
-  launch(columns_kernel, grid_size(count, kThreads), kThreads, 0, on, keys, count, m, n, columns);
-}
-
-void item_offsets(const int64_t* sorted_columns, int64_t count, int64_t n, int64_t* offsets, void* stream) {
-  launch(offsets_kernel, grid_size(n + 1, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), sorted_columns,
-         count, n, int64_t{1}, offsets);
-}
-
 int64_t block_gram_workspace(int64_t m, int64_t n, int64_t pairs, int64_t d, int64_t imputation_d) {
   Arena arena(nullptr);
   GramMemory(arena, m, n, pairs, d, imputation_d);
@@ -349,9 +294,6 @@ DEBIAS_INSTANTIATE(double)
 DEBIAS_INSTANTIATE(Half)
 DEBIAS_INSTANTIATE(BFloat16)
 #undef DEBIAS_INSTANTIATE
-
-template void rated_keys(const int32_t*, const int32_t*, int64_t, int64_t, int64_t, int64_t*, void*);
-template void rated_keys(const int64_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t*, void*);
 
 }  // namespace cuda
 }  // namespace debias

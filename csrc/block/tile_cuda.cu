@@ -38,17 +38,6 @@ int64_t share_rows(int64_t other_rows, int64_t shares) {
   return (tiles + shares - 1) / shares * kTile;
 }
 
-__device__ __forceinline__ int64_t first_not_below(const int64_t* sorted, int64_t begin, int64_t end, int64_t value) {
-  while (begin < end) {
-    const int64_t middle = begin + (end - begin) / 2;
-    if (sorted[middle] < value)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return begin;
-}
-
 // Value and slope of one pair: its missing term, unless the target takes it from rated pairs, and its rated ones.
 template <class Storage, class Target>
 __device__ __forceinline__ PairTerm<accumulator_t<Storage>> pair_term(const BlockArgs<Storage>& args,
