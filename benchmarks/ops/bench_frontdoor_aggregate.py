@@ -13,9 +13,7 @@ from debias_ext import frontdoor_aggregate, reference
 from ..harness import OURS, Benchmark, Case, Goal, Settings
 
 TEACHERS, HIDDEN, SAMPLES = 8, 16, 1_024
-LARGE_TEACHERS, LARGE_HIDDEN, LARGE_SAMPLES = 16, 32, 4_096
-BY_SAMPLE = 8  # samples at a time: 67 MB of hidden values in the large case
-EAGER, COMPILED, LOOP = "torch eager", "torch.compile", "torch by 8 samples"
+EAGER, COMPILED = "torch eager", "torch.compile"
 
 
 def inputs(samples: int, teachers: int, hidden: int, settings: Settings) -> list[Tensor]:
@@ -58,27 +56,6 @@ def build(samples: int, settings: Settings) -> Case:
     if settings.compiled:
         functions[COMPILED] = torch.compile(plain, fullgraph=True, dynamic=False)
     return Case({name: with_gradients(f, tensors) for name, f in functions.items()}, moved(tensors), atol=1e-4)
-
-
-def build_large(samples: int, settings: Settings) -> Case:
-    """The plain form would hold 34 GB: it goes a few samples at a time."""
-    tensors = inputs(samples, LARGE_TEACHERS, LARGE_HIDDEN, settings)
-
-    def by_sample() -> list[Tensor]:
-        context, mediators, logits, weight, bias = tensors
-        values, context_grad, weight_grad, bias_grad, parts = [], 0, 0, 0, []
-        for some in zip(mediators.split(BY_SAMPLE), logits.split(BY_SAMPLE), strict=True):
-            leaves = [context, *(part.detach().requires_grad_() for part in some), weight, bias]
-            out = plain(*leaves)
-            grads = torch.autograd.grad(out.square().sum(), leaves)
-            values.append(out.detach())
-            context_grad, weight_grad, bias_grad = context_grad + grads[0], weight_grad + grads[3], bias_grad + grads[4]
-            parts.append(grads[1:3])
-        mediators_grad, logits_grad = (torch.cat(grads) for grads in zip(*parts, strict=True))
-        return [torch.cat(values), context_grad, mediators_grad, logits_grad, weight_grad, bias_grad]
-
-    alternatives = {OURS: with_gradients(fused, tensors), LOOP: by_sample}
-    return Case(alternatives, moved(tensors), rtol=1e-3, atol=1e-3)
 
 
 BENCHMARKS = [
