@@ -8,7 +8,7 @@ ROOT ?=
 OUT ?= results
 SETUP_FILES := pyproject.toml setup.py constraints.txt
 
-.PHONY: help demo test bench lint format build test-cuda bench-cuda wheel clean
+.PHONY: help demo test test-sanitize bench lint format build test-cuda bench-cuda wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,6 +32,9 @@ format: $(VENV)/.test  ## let ruff and clang-format rewrite the files
 
 bench: $(VENV)/.test build  ## every benchmark, against plain torch, torch.compile and the peers
 	$(BIN)/debiasrec bench --out $(OUT)/benchmarks
+
+test-sanitize: $(VENV)/.test  ## the quick tests of the operators under the address and undefined-behaviour sanitizers
+	$(BIN)/python tools/sanitize.py
 
 test-cuda: $(VENV)/.test build  ## the tests that need a GPU
 	$(BIN)/python -m pytest -rs -k cuda tests

@@ -8,6 +8,7 @@ from debias_ext.ops.additive_weights import additive_weights
 from debias_ext.ops.block_loss import block_loss
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
+from debias_ext.ops.frontdoor_aggregate import frontdoor_aggregate
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.interd_loss import interd_loss
 from debias_ext.ops.ips_loss import ips_loss
@@ -38,6 +39,7 @@ __all__ = [
     "block_loss",
     "dr_loss",
     "exposure_loss",
+    "frontdoor_aggregate",
     "group_ranking",
     "has_cuda",
     "interd_loss",

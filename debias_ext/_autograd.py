@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +20,11 @@ Tensors = Sequence[Tensor | None]
 
 # Inside an eager Function the registered rule has nothing to do: going past it saves its Python layer, 6 us a call.
 below_autograd = torch._C._AutoDispatchBelowAutograd
+
+
+def recording_or_below_autograd() -> AbstractContextManager[object]:
+    """For an eager backward pass: below autograd, unless it is itself differentiated."""
+    return nullcontext() if torch.is_grad_enabled() else below_autograd()
 
 
 def transforms_active() -> bool:

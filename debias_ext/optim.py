@@ -28,10 +28,10 @@ class MFOptimizer:
     - "sgd": p -= lr g;
     - "adagrad": v += g^2, p -= lr g / (sqrt(v) + eps), as torch.optim.Adagrad with sparse gradients;
     - "rowwise_adagrad": one v a row, v += mean(g^2), then as "adagrad"; a bias is a row of one;
-    - "lazy_adam": m += (1 - b1) (g - m), v += (1 - b2) (g^2 - v), on the rows of the batch alone, and with c_j = 1 - b_j^step
-      p -= lr sqrt(c_2) / c_1 m / (sqrt(v) + eps), as torch.optim.SparseAdam;
-    - "adam": the same moments on every row in every step, p -= lr / c_1 m / (sqrt(v / c_2) + eps), as torch.optim.Adam. Its
-      time and traffic grow with the tables.
+    - "lazy_adam": m += (1 - b1) (g - m), v += (1 - b2) (g^2 - v), on the rows of the batch alone, and with
+      c_j = 1 - b_j^step p -= lr sqrt(c_2) / c_1 m / (sqrt(v) + eps), as torch.optim.SparseAdam;
+    - "adam": the same moments on every row in every step, p -= lr / c_1 m / (sqrt(v / c_2) + eps), as torch.optim.Adam.
+      Its time and traffic grow with the tables.
 
     Args:
         kind: one of the above.
@@ -42,8 +42,8 @@ class MFOptimizer:
 
     Attributes:
         steps: how many steps were made.
-        state: the moments by name, "user_factors.second" say. They are made at the first step, float64 for float64 tables
-            and float32 for others, and belong to the tables of that step.
+        state: the moments by name, "user_factors.second" say. They are made at the first step, float64 for float64
+            tables and float32 for others, and belong to the tables of that step.
 
     Raises:
         ValueError: an option out of its range; the message names it.

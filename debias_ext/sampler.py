@@ -35,9 +35,9 @@ class PairSampler:
         Philox4x32-10, keyed by the seed, with (row, attempt) as its counter. A pair that was observed is drawn again; a
         row that was refused 16 times is chosen by its rank among the unobserved pairs instead, so that a nearly full
         matrix takes no longer. The probability of each user, item or rank differs from the uniform one by less than
-        2^-64. Memory: 4 bytes an observed pair and 8 a user, and a bitmap of n_users x n_items bits while that is at most
-        64 MB; beyond, pairs are looked up by binary search. The GIL is released. Calls from several threads are safe;
-        which rows a call gets is then a matter of chance.
+        2^-64. Memory: 4 bytes an observed pair and 8 a user, and a bitmap of n_users x n_items bits while that is at
+        most 64 MB; beyond, pairs are looked up by binary search. The GIL is released. Calls from several threads are
+        safe; which rows a call gets is then a matter of chance.
 
     Source:
         Salmon, Moraes, Dror and Shaw 2011, "Parallel Random Numbers: As Easy as 1, 2, 3" (Philox). Bounded integers:
@@ -94,8 +94,8 @@ class PairSampler:
             (users, items), int64 [n * per_user] on the CPU; users as given, each repeated per_user times.
 
         Raises:
-            ValueError: a shape, dtype or number other than the above, or a user who has observed every item; the message
-                names the user.
+            ValueError: a shape, dtype or number other than the above, or a user who has observed every item; the
+                message names the user.
             IndexError: a user out of range.
         """
         given = _indices("users", users)

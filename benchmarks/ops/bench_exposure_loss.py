@@ -10,11 +10,11 @@ from torch import Tensor
 
 from debias_ext import exposure_loss
 
-from ..harness import OURS, Benchmark, Case, Goal, Settings
-from ._rows import loss_and_gradients
+from ..harness import Benchmark, Case, Goal, Settings
+from ._rows import COMPILED, EAGER, row_case
 
-LITERAL, STABLE, COMPILED = "literal eager", "stable eager", "torch.compile"
-TO_SCORES = {LITERAL: Goal(4, 6.5), STABLE: Goal(7, 10), COMPILED: Goal(2, 2.8)}
+LITERAL = "literal torch eager"
+GOALS = {LITERAL: Goal(4, 6.5), EAGER: Goal(7, 10), COMPILED: Goal(2, 2.8)}
 
 
 def literal(scores: Tensor, clicks: Tensor, exposures: Tensor) -> Tensor:
@@ -38,12 +38,7 @@ def _build(rows: int, settings: Settings, exposure_gradient: bool) -> Case:
     exposures = 0.05 + 0.9 * torch.rand(rows, **place)
     clicks = (torch.rand(rows, **place) < exposures * torch.sigmoid(scores.detach())).float()
     wanted = [scores, exposures.requires_grad_()] if exposure_gradient else [scores]
-    losses = {OURS: exposure_loss, LITERAL: literal, STABLE: stable}
-    if settings.compiled:
-        losses[COMPILED] = torch.compile(stable, fullgraph=True, dynamic=False)
-    arguments = (scores, clicks, exposures)
-    moved = sum(tensor.nbytes for tensor in (*arguments, *wanted))
-    return Case({name: loss_and_gradients(loss, arguments, wanted) for name, loss in losses.items()}, moved)
+    return row_case(exposure_loss, stable, (scores, clicks, exposures), wanted, settings, {LITERAL: literal})
 
 
 def to_scores(rows: int, settings: Settings) -> Case:
@@ -55,6 +50,6 @@ def to_exposures(rows: int, settings: Settings) -> Case:
 
 
 BENCHMARKS = [
-    Benchmark("exposure_loss", "0/1 clicks, forward + backward to the scores", 1_000_000, to_scores, TO_SCORES),
-    Benchmark("exposure_loss_exposure", "and to the exposures", 1_000_000, to_exposures, TO_SCORES),
+    Benchmark("exposure_loss", "0/1 clicks, forward + backward to the scores", 1_000_000, to_scores, GOALS),
+    Benchmark("exposure_loss_exposure", "and to the exposures", 1_000_000, to_exposures, GOALS),
 ]

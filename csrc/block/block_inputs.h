@@ -107,9 +107,9 @@ BlockArgs<T> arguments(const BlockInputs& in, const BlockOutputs& out) {
           in.student.user_factors.size(0),
           in.student.item_factors.size(0),
           {pointer<T>(in.rated.targets), pointer<T>(in.rated.weights),
-           sorted_here ? order.offsets.data() : pointer<int64_t>(in.places.offsets),
-           sorted_here ? order.columns.data() : pointer<int64_t>(in.places.columns),
-           sorted_here ? order.positions.data() : pointer<int64_t>(in.places.positions), in.rated.rows.numel()},
+           sorted_here ? order.offsets.get() : pointer<int64_t>(in.places.offsets),
+           sorted_here ? order.columns.get() : pointer<int64_t>(in.places.columns),
+           sorted_here ? order.positions.get() : pointer<int64_t>(in.places.positions), in.rated.rows.numel()},
           in.scale,
           in.loss_scale,
           out.shared<T>()};

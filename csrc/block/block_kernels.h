@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "block/gram.h"
 
@@ -82,7 +82,7 @@ struct TileArgs {
 
 // Rated pairs by user, then item. Stable.
 struct RatedOrder {
-  std::vector<int64_t> offsets, columns, positions;
+  std::unique_ptr<int64_t[]> offsets, columns, positions;
 };
 
 namespace cpu {

@@ -71,7 +71,7 @@ struct ItemSums {
 template <class T>
 struct ConstantRated {
   PackedView<T> student;
-  const ConstantTargetArgs<T>* target;
+  ConstantTargetArgs<T> target;
   T constant;
 
   // The rated pair at `k`, the sorted place; `first`: no pair before it has the same user and item.
@@ -80,19 +80,19 @@ struct ConstantRated {
     const T s = student.score(u, i), scale = static_cast<T>(args.scale);
     RatedTerm<T> term =
         weighted_square(s, args.rated.targets[position], args.rated.weights ? args.rated.weights[position] : T(1));
-    const bool own = target->rated_weights != nullptr;
-    if (!own && !target->replace) return term;
-    const T a = first && target->user_weight ? target->user_weight[u] : T(first);
-    const T b = first && target->item_weight ? target->item_weight[i] : T(first);
-    const Replacement<T> change = replacement(s, constant, a, b, own ? target->rated_values[position] : T(0),
-                                              own ? target->rated_weights[position] : T(0));
+    const bool own = target.rated_weights != nullptr;
+    if (!own && !target.replace) return term;
+    const T a = first && target.user_weight ? target.user_weight[u] : T(first);
+    const T b = first && target.item_weight ? target.item_weight[i] : T(first);
+    const Replacement<T> change = replacement(s, constant, a, b, own ? target.rated_values[position] : T(0),
+                                              own ? target.rated_weights[position] : T(0));
     term.value += change.value;
     term.slope += change.slope;
     *to_user_weight += change.to_user_weight;
     sums->to_value += static_cast<double>(change.to_value);
     if (items.weights) items.weights[i] += change.to_item_weight;
-    if (target->grad_rated_values) target->grad_rated_values[position] = scale * change.own.to_target;
-    if (target->grad_rated_weights) target->grad_rated_weights[position] = scale * change.own.to_weight;
+    if (target.grad_rated_values) target.grad_rated_values[position] = scale * change.own.to_target;
+    if (target.grad_rated_weights) target.grad_rated_weights[position] = scale * change.own.to_weight;
     return term;
   }
 };
@@ -108,39 +108,46 @@ struct ResidualRated {
   }
 };
 
-template <class T, class Kind>
+// narrow: packed rows are kLanes wide, so that a user's sums stay in a register.
+template <class T, class Kind, bool narrow>
 struct RatedBlock {
-  static DEBIAS_HD void run(const BlockArgs<T>* args, const Kind* kind, int64_t begin, int64_t end, T* to_user_weight,
-                            T* user_row, ItemSums<T> items, RatedSums* sums) {
-    const RatedPairs<T> rated = args->rated;
-    const BlockGradients<T> out = args->gradients;
-    const PackedView<T> student = kind->student;
-    const int64_t width = student.width, d = args->student.d;
-    const T scale = static_cast<T>(args->scale);
+  static DEBIAS_HD void run(const BlockArgs<T>* args, const Kind* shared_kind, int64_t begin, int64_t end,
+                            T* to_user_weight, T* user_row, ItemSums<T> items, RatedSums* all_sums) {
+    const Kind kind = *shared_kind;
+    const BlockArgs<T> local = *args;
+    const RatedPairs<T> rated = local.rated;
+    const BlockGradients<T> out = local.gradients;
+    const int64_t width = narrow ? kLanes : kind.student.width, d = local.student.d;
+    const T scale = static_cast<T>(local.scale);
+    RatedSums sums;
     for (int64_t u = begin; u < end; ++u) {
       const int64_t first = rated.offsets[u], last = rated.offsets[u + 1];
       if (first == last) continue;
+      const T* const p = kind.student.users + u * width;
+      Lanes<T> row = {};
       std::fill(user_row, user_row + width, T(0));
       T weight_sum = 0;
       for (int64_t k = first; k < last; ++k) {
         const int64_t i = rated.columns[k], position = rated.positions[k];
         const bool fresh = k == first || rated.columns[k - 1] != i;
-        const RatedTerm<T> term = kind->term(*args, u, i, position, fresh, items, &weight_sum, sums);
-        sums->value += static_cast<double>(term.value);
+        const RatedTerm<T> term = kind.term(local, u, i, position, fresh, items, &weight_sum, &sums);
+        sums.value += static_cast<double>(term.value);
         if (out.targets) out.targets[position] = scale * term.to_target;
         if (out.weights) out.weights[position] = scale * term.to_weight;
-        const T* const p = student.users + u * width;
-        const T* const q = student.items + i * width;
+        const T* const q = kind.student.items + i * width;
+        if (narrow) row += term.slope * lanes(q);
         for (int64_t f = 0; f < width; f += kLanes) {
-          lanes(user_row + f) += term.slope * lanes(q + f);
+          if (!narrow) lanes(user_row + f) += term.slope * lanes(q + f);
           if (items.rows) lanes(items.rows + i * width + f) += term.slope * lanes(p + f);
         }
       }
+      if (narrow) lanes(user_row) = row;
       if (T* const to = out.user_factors)
         for (int64_t f = 0; f < d; ++f) to[u * d + f] += scale * user_row[f];
       if (out.user_bias) out.user_bias[u] += scale * user_row[d];
       if (to_user_weight) to_user_weight[u] += scale * weight_sum;
     }
+    *all_sums = sums;
   }
 };
 
@@ -162,8 +169,11 @@ RatedSums add_rated(const BlockArgs<T>& args, const Kind& kind, T* to_user_weigh
     if (items.rows) std::fill(items.rows, items.rows + n * width, T(0));
     if (items.weights) std::fill(items.weights, items.weights + n, T(0));
     Workspace<T> user_row(width);
-    simd_run<RatedBlock<T, Kind>>(&args, &kind, begin, end, to_user_weight, user_row.data(), items,
-                                  &sums[static_cast<size_t>(b)]);
+    RatedSums* const to = &sums[static_cast<size_t>(b)];
+    if (width == kLanes)
+      simd_run<RatedBlock<T, Kind, true>>(&args, &kind, begin, end, to_user_weight, user_row.data(), items, to);
+    else
+      simd_run<RatedBlock<T, Kind, false>>(&args, &kind, begin, end, to_user_weight, user_row.data(), items, to);
   });
   const T scale = static_cast<T>(args.scale);
   parallel_blocks(n, 64, serial_below ? n : 0, [&](int64_t, int64_t begin, int64_t end) {
@@ -224,7 +234,7 @@ double block_constant(const BlockArgs<T>& args, const ConstantTargetArgs<T>& tar
             {out.item_factors, out.item_bias, target.grad_item_weight, tables.d, items.bias_component(), 2 * args.scale,
              args.scale});
   const PackedTables<T> packed(tables, args.m, args.n);
-  const RatedSums rated = add_rated(args, ConstantRated<T>{view(packed), &target, static_cast<T>(constant)},
+  const RatedSums rated = add_rated(args, ConstantRated<T>{view(packed), target, static_cast<T>(constant)},
                                     target.grad_user_weight, target.grad_item_weight);
   if (target.grad_value) {
     const double residuals = gram_residual_sum(user_gram.data(), item_gram.data(), tables.d);

@@ -54,7 +54,7 @@ class Workspace {
 };
 
 // Users share the work in a fixed number of blocks, each with sums of its own for the items.
-constexpr int64_t kUserBlocks = 32;
+constexpr int64_t kUserBlocks = 16;
 
 // [P[u], a[u], 1, 0 ...]
 template <class T>

@@ -1,5 +1,5 @@
-// log(1 + w) and log(y) over the whole range of non-negative numbers. Branch-free, like math.h.
-// Accuracy: 3 ulp (log where its result is not near 0). NaN and infinity are kept.
+// log(1 + w) for w >= 0 and log(y) for normal y > 0. Branch-free, like math.h.
+// Accuracy: 3 ulp (log_normal where its result is not near 0). log1p_positive keeps NaN and infinity.
 #pragma once
 
 #include "common/math.h"
@@ -40,12 +40,32 @@ DEBIAS_HD Split<T> split(T y) {
   return {exponent - (L::integers + T(C::exponent_bias)), bits<T>(static_cast<Bits>((shifted & (one - 1)) + L::low))};
 }
 
-// exponent ln 2 + log(1 + f), |f| < sqrt(2) - 1: log(1 + f) = 2 atanh(u)
+// log(1 + f) for |f| < sqrt(2) - 1: 2 atanh(f / (2 + f))
+template <class T>
+DEBIAS_HD T log1p_small(T f) {
+  const T u = f / (T(2) + f);
+  return T(2) * u * atanh_series<T>(u * u);
+}
+
+// f + f^2 P(f), P fitted to a relative error of 3e-8 of the result: no division
+template <>
+DEBIAS_HD float log1p_small(float f) {
+  float p = 0.08734866847f;
+  p = p * f - 0.1430751085f;
+  p = p * f + 0.1491795927f;
+  p = p * f - 0.1657050848f;
+  p = p * f + 0.1996207386f;
+  p = p * f - 0.2500175536f;
+  p = p * f + 0.3333395123f;
+  p = p * f - 0.4999999106f;
+  return f + f * (p * f);
+}
+
+// exponent ln 2 + log(1 + f)
 template <class T>
 DEBIAS_HD T log_sum(T exponent, T f) {
   using C = MathConstants<T>;
-  const T u = f / (T(2) + f);
-  return exponent * C::ln2_high + (T(2) * u * atanh_series<T>(u * u) + exponent * C::ln2_low);
+  return exponent * C::ln2_high + (log1p_small(f) + exponent * C::ln2_low);
 }
 
 // log(1 + w), w >= 0; keeps all digits of a small w
@@ -56,12 +76,11 @@ DEBIAS_HD T log1p_positive(T w) {
   return w <= LogConstants<T>::largest ? value : w;
 }
 
-// log(y) for normal y > 0
+// log(y) for normal y > 0, finite
 template <class T>
-DEBIAS_HD T log(T y) {
+DEBIAS_HD T log_normal(T y) {
   const Split<T> parts = split(y);
-  const T value = log_sum(parts.exponent, parts.mantissa - T(1));
-  return y <= LogConstants<T>::largest ? value : y;
+  return log_sum(parts.exponent, parts.mantissa - T(1));
 }
 
 }  // namespace debias

@@ -50,29 +50,55 @@ DEBIAS_HD T power_of_two(typename MathConstants<T>::Bits n) {
   return bits<T>(static_cast<typename C::Bits>((n + C::exponent_bias) << C::mantissa_bits));
 }
 
-// sum_k r^k / k!, degree fixed at compile time
-template <class T, int K = 1>
+template <int N>
+constexpr double kFactorial = N * kFactorial<N - 1>;
+template <>
+constexpr double kFactorial<0> = 1.0;
+
+// sum_k r^k / (k + K)!, degree fixed at compile time
+template <class T, int K = 0>
 DEBIAS_HD T exp_series(T r) {
-  if constexpr (K > MathConstants<T>::exp_degree) {
-    return T(1);
+  if constexpr (K == MathConstants<T>::exp_degree) {
+    return T(1.0 / kFactorial<K>);
   } else {
-    return T(1) + r * (T(1) / T(K)) * exp_series<T, K + 1>(r);
+    return T(1.0 / kFactorial<K>) + r * exp_series<T, K + 1>(r);
   }
 }
 
-// exp(x) = 2^n exp(r), |r| <= ln(2) / 2; 2^n in two factors, so that overflow and underflow round as they should
+// exp(x) = 2^n exp(r), |r| <= ln(2) / 2
+template <class T>
+struct ExpParts {
+  T fraction;  // exp(r)
+  typename MathConstants<T>::Bits n;
+};
+
+template <class T>
+DEBIAS_HD ExpParts<T> exp_parts(T x) {
+  using C = MathConstants<T>;
+  using Bits = typename C::Bits;
+  const T shifted = x * T(1.44269504088896340736) + C::rounder;
+  const T rounded = shifted - C::rounder;
+  const T r = (x - rounded * C::ln2_high) - rounded * C::ln2_low;
+  return {exp_series<T>(r), bits<Bits>(shifted) - bits<Bits>(T(C::rounder))};
+}
+
+// For every x: 2^n in two factors, so that overflow and underflow round as they should
 template <class T>
 DEBIAS_HD T exp(T x) {
   using C = MathConstants<T>;
   using Bits = typename C::Bits;
   x = x < C::exp_min ? C::exp_min : x;
   x = x > C::exp_max ? C::exp_max : x;
-  const T shifted = x * T(1.44269504088896340736) + C::rounder;
-  const T rounded = shifted - C::rounder;
-  const Bits n = bits<Bits>(shifted) - bits<Bits>(T(C::rounder));
-  const T r = (x - rounded * C::ln2_high) - rounded * C::ln2_low;
-  const Bits half = ((n + 2048) >> 1) - 1024;
-  return exp_series<T>(r) * power_of_two<T>(half) * power_of_two<T>(n - half);
+  const ExpParts<T> parts = exp_parts(x);
+  const Bits half = ((parts.n + 2048) >> 1) - 1024;
+  return parts.fraction * power_of_two<T>(half) * power_of_two<T>(parts.n - half);
+}
+
+// For |x| <= -logit_min, where 2^n is a normal number
+template <class T>
+DEBIAS_HD T exp_within(T x) {
+  const ExpParts<T> parts = exp_parts(x);
+  return parts.fraction * power_of_two<T>(parts.n);
 }
 
 // sum_k u^(2k) / (2k + 1)

@@ -45,4 +45,17 @@ void simd_run(Args... args) {
   run_baseline<Kernel>(args...);
 }
 
+// The same for kernels of explicit vectors: Kernel<T, Bytes> with the vector length of the level.
+template <template <class, int> class Kernel, class T, class... Args>
+void simd_run_vectors(Args... args) {
+#if defined(__x86_64__) && defined(__GNUC__)
+  switch (simd_level()) {
+    case SimdLevel::avx512: return run_avx512<Kernel<T, 64>>(args...);
+    case SimdLevel::avx2: return run_avx2<Kernel<T, 32>>(args...);
+    case SimdLevel::baseline: break;
+  }
+#endif
+  run_baseline<Kernel<T, 16>>(args...);
+}
+
 }  // namespace debias

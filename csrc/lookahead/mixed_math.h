@@ -129,7 +129,7 @@ DEBIAS_HD int valid_source(const LookaheadKind& kind, T target, T source) {
     case LookaheadSource::exposure_logits: return source == source;
     case LookaheadSource::exposures:
       return kind.loss == LookaheadLoss::relmf ? inverse_exposure(source, static_cast<T>(kind.clip)).valid
-                                               : GivenExposure::valid(target, source);
+                                               : GivenExposure::at(T(0), target, source).valid;
     default: return 1;
   }
 }

@@ -3,82 +3,40 @@
 #include <torch/csrc/stable/library.h>
 
 #include "common/dispatch.h"
-#include "mf_loss/mf_loss_kernels.h"
-#include "mf_score/score_inputs.h"
-#include "pointwise_loss/row_loss.h"
+#include "mf_loss/mf_loss_inputs.h"
 
 namespace debias {
 namespace {
 
-// Bits of `needs`, in the order of the differentiable arguments.
-enum Need { kTables = 31, kTargets = 32, kWeights = 64, kExposures = 128, kPseudoTargets = 256 };
-
-using LossAndSlopes = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-struct RowInputs {
-  Tensor targets;
-  std::optional<Tensor> weights, exposures, pseudo_targets;
-};
-
-RowLossKind parse_kind(const std::string& loss) {
-  if (loss == "mse") return RowLossKind::mse;
-  if (loss == "mae") return RowLossKind::mae;
-  if (loss == "bce") return RowLossKind::bce;
-  value_error("loss must be 'mse', 'mae' or 'bce', got '", loss, "'");
-}
-
-Reduction parse_scalar_reduction(const std::string& reduction) {
-  if (reduction == "sum") return Reduction::sum;
-  if (reduction == "mean") return Reduction::mean;
-  value_error("reduction must be 'mean' or 'sum', got '", reduction, "'");
-}
-
-// A column of the batch: one value for each pair, in the dtype of the tables.
-Tensor checked_column(const char* name, const Tensor& column, const Tables& tables) {
-  check_same_device(name, column, "user_factors", tables.user_factors);
-  check_same_dtype(name, column, "user_factors", tables.user_factors);
-  check_same_shape(name, column, "users", tables.users);
-  return torch::stable::contiguous(column);
-}
-
-std::optional<Tensor> checked_column(const char* name, const std::optional<Tensor>& column, const Tables& tables) {
-  if (!column) return std::nullopt;
-  return checked_column(name, *column, tables);
-}
-
-template <class T>
-LossRows<T> loss_rows(const RowInputs& in, const LossAndSlopes& out, double scale) {
-  return {pointer<T>(in.targets),      pointer<T>(in.weights),
-          pointer<T>(in.exposures),    pointer<T>(in.pseudo_targets),
-          output<T>(std::get<1>(out)), output<T>(std::get<2>(out)),
-          output<T>(std::get<3>(out)), output<T>(std::get<4>(out)),
-          output<T>(std::get<5>(out)), scale};
-}
-
-void run_cpu(const RowLossChoice& loss, const ScoreInputs& score, const RowInputs& rows, double scale,
-             const LossAndSlopes& out) {
-  dispatch_float(rows.targets.scalar_type(), [&](auto type) {
+void run_cpu(const MFLossCall& call, const LossAndSlopes& out) {
+  dispatch_float(call.rows.targets.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
-    dispatch_index(score.tables.users.scalar_type(), [&](auto index) {
+    const LossRows<T> rows = loss_rows<T>(call, out);
+    dispatch_index(call.score.tables.users.scalar_type(), [&](auto index) {
       using Index = typename decltype(index)::type;
-      const RowSums sums = cpu::mf_loss(loss, score_args<T, Index>(score, nullptr), loss_rows<T>(rows, out, scale));
-      write_scalar<T>(std::get<0>(out), scale * sums.loss);
+      const RowSums sums = cpu::mf_loss(call.loss, score_args<T, Index>(call.score, nullptr), rows);
+      if (!sums.valid) row_error(call.loss, rows, call.rows.targets.numel());
+      write_scalar<T>(std::get<0>(out), call.scale * sums.loss);
     });
   });
 }
 
-void run_cuda(const RowLossChoice& loss, const ScoreInputs& score, const RowInputs& rows, double scale,
-              const LossAndSlopes& out, void* stream) {
+void run_cuda(const MFLossCall& call, const LossAndSlopes& out, void* stream) {
+  const Tensor& targets = call.rows.targets;
   const Tensor workspace =
-      torch::stable::new_empty(rows.targets, {cuda::row_loss_workspace(rows.targets.numel())}, ScalarType::Double);
+      torch::stable::new_empty(targets, {cuda::row_loss_workspace(targets.numel())}, ScalarType::Double);
   double* sums = output<double>(workspace);
-  dispatch_storage(rows.targets.scalar_type(), [&](auto type) {
+  dispatch_storage(targets.scalar_type(), [&](auto type) {
     using T = typename decltype(type)::type;
-    dispatch_index(score.tables.users.scalar_type(), [&](auto index) {
+    dispatch_index(call.score.tables.users.scalar_type(), [&](auto index) {
       using Index = typename decltype(index)::type;
-      cuda::mf_loss(loss, score_args<T, Index>(score, nullptr), loss_rows<T>(rows, out, scale), sums, stream);
+      cuda::mf_loss(call.loss, score_args<T, Index>(call.score, nullptr), loss_rows<T>(call, out), sums, stream);
     });
-    cuda::write_loss<T>(sums, scale, false, output<T>(std::get<0>(out)), stream);
+    if (call.validate && reads_exposures(call.loss.kind)) {
+      const RowSums read = cuda::read_sums(sums, stream);
+      if (!read.valid) click_error(call.loss, read.weight > 0, "other values");
+    }
+    cuda::write_loss<T>(sums, call.scale, false, output<T>(std::get<0>(out)), stream);
   });
 }
 
@@ -88,25 +46,10 @@ LossAndSlopes mf_loss(const Tensor& user_factors, const Tensor& item_factors, co
                       const std::optional<Tensor>& exposures, const std::optional<Tensor>& pseudo_targets,
                       double offset_value, const std::string& loss, const std::string& reduction, bool validate,
                       int64_t needs) {
-  const RowLossChoice choice{parse_kind(loss), pseudo_targets.has_value()};
-  const Reduction kind = parse_scalar_reduction(reduction);
-  const ScoreInputs score = checked_score_inputs(user_factors, item_factors, users, items, user_bias, item_bias, offset,
-                                                 offset_value, validate);
-  const Tables& tables = score.tables;
-  const RowInputs rows{checked_column("targets", targets, tables), checked_column("weights", weights, tables),
-                       checked_column("exposures", exposures, tables),
-                       checked_column("pseudo_targets", pseudo_targets, tables)};
-  const double scale = reduction_scale(kind, users.numel());
-  const auto column_if = [&](int64_t bits, bool given) { return empty_if((needs & bits) != 0 && given, rows.targets); };
-  const LossAndSlopes out{loss_output(rows.targets, kind),
-                          column_if(kTables, true),
-                          column_if(kTargets, true),
-                          column_if(kWeights, weights.has_value()),
-                          column_if(kExposures, exposures.has_value()),
-                          column_if(kPseudoTargets, pseudo_targets.has_value())};
-  on_device_of(
-      rows.targets, [&] { run_cpu(choice, score, rows, scale, out); },
-      [&](void* stream) { run_cuda(choice, score, rows, scale, out, stream); });
+  const MFLossCall call = checked_call(user_factors, item_factors, users, items, user_bias, item_bias, offset, targets,
+                                       weights, exposures, pseudo_targets, offset_value, loss, reduction, validate);
+  const LossAndSlopes out = loss_outputs(call, needs);
+  on_device_of(call.rows.targets, [&] { run_cpu(call, out); }, [&](void* stream) { run_cuda(call, out, stream); });
   return out;
 }
 

@@ -5,20 +5,17 @@
 #include "common/simd.h"
 #include "mf_loss/mf_loss_kernels.h"
 #include "mf_score/score_block.h"
+#include "pointwise_loss/row_blocks.h"
 
 namespace debias {
 namespace {
+
+using row_blocks::rows_or_scratch;
 
 struct BlockSum {
   double loss;
   int invalid;
 };
-
-// The block's part of a column, or a scratch column in the first-level cache: the loop stays free of branches.
-template <class T>
-DEBIAS_HD T* rows_or_scratch(T* column, int64_t begin, T* scratch) {
-  return column ? column + begin : scratch;
-}
 
 template <class Loss, class T>
 struct LossBlock {
@@ -83,10 +80,13 @@ RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, c
                        [&](auto row_loss) { return run_blocks<decltype(row_loss)>(score, rows); });
 }
 
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<float, int32_t>&, const LossRows<float>&);
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<float, int64_t>&, const LossRows<float>&);
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<double, int32_t>&, const LossRows<double>&);
-template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<double, int64_t>&, const LossRows<double>&);
+#define DEBIAS_INSTANTIATE(T, Index) \
+  template RowSums mf_loss(const RowLossChoice&, const MFScoreArgs<T, Index>&, const LossRows<T>&);
+DEBIAS_INSTANTIATE(float, int32_t)
+DEBIAS_INSTANTIATE(float, int64_t)
+DEBIAS_INSTANTIATE(double, int32_t)
+DEBIAS_INSTANTIATE(double, int64_t)
+#undef DEBIAS_INSTANTIATE
 
 }  // namespace cpu
 }  // namespace debias

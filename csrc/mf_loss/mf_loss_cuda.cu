@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   const int group = static_cast<int>(threadIdx.x) / kLanes, lane = static_cast<int>(threadIdx.x) % kLanes;
   const T coefficient = static_cast<T>(rows.coefficient);
   const T offset = score_offset(score);
-  double loss = 0, invalid = 0;
+  double loss = 0, bad_targets = 0, invalid = 0;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kReduceThreads;
   for (int64_t tile = static_cast<int64_t>(blockIdx.x) * kReduceThreads; tile < score.batch; tile += stride) {
     for (int round = 0; round < kLanes; ++round) {
@@ -41,11 +41,12 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
       write_row(rows.grad_source, k, coefficient * row.source);
       write_row(rows.grad_pseudo_targets, k, coefficient * row.pseudo_target);
       loss += static_cast<double>(row.value);
+      bad_targets += Loss::reads_source && !is_click(read(rows.targets)) ? 1.0 : 0.0;
       invalid += row.valid ? 0.0 : 1.0;
     }
     __syncthreads();
   }
-  write_partial(partial, loss, 0.0, invalid);
+  write_partial(partial, loss, bad_targets, invalid);
 }
 
 }  // namespace

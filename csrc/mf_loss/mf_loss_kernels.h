@@ -30,13 +30,15 @@ struct LossRows {
 };
 
 namespace cpu {
-// score.scores is not used: no score is kept.
+// score.scores is not used: no score is kept. `direct` takes the gradient rows that no two pairs share, and
+// needs rows.grad_scores.
 template <class T, class Index>
 RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows);
 }  // namespace cpu
 
 namespace cuda {
-// Workspace and sums as for weighted_loss (pointwise_loss_kernels.h), of row_loss_workspace(batch) doubles.
+// Workspace and sums as for weighted_loss (pointwise_loss_kernels.h), of row_loss_workspace(batch) doubles; the sum of
+// weights counts the targets that are no clicks, where the loss asks for them.
 template <class Storage, class Index>
 void mf_loss(const RowLossChoice& loss, const MFScoreArgs<Storage, Index>& score, const LossRows<Storage>& rows,
              double* workspace, void* stream);

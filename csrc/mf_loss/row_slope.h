@@ -2,14 +2,16 @@
 // once for the CPU and CUDA kernels; members that a kernel does not read cost nothing.
 #pragma once
 
+#include "pointwise_loss/exposure_math.h"
 #include "pointwise_loss/pointwise_loss_math.h"
+#include "pointwise_loss/relmf_math.h"
 
 namespace debias {
 
-enum class RowLossKind { mse, mae, bce };
+enum class RowLossKind { mse, mae, bce, exposure, relmf };
 
-// The loss of a row and its slopes in the score s, the target t, the weight w, the source x (what the kind of loss
-// reads beside the target) and the pseudo target p; valid is 0 where x lies outside the domain of the loss.
+// The loss of a row and its slopes in the score s, the target t, the weight w, the source x (the exposure, where the
+// loss reads one) and the pseudo target p; valid is 0 where t or x lies outside the domain of the loss.
 template <class T>
 struct RowSlope {
   T value, score, target, weight, source, pseudo_target;
@@ -48,18 +50,34 @@ struct CorrectedRow {
   }
 };
 
+// w ell(s, R, x) of clicks R = t and exposures x
+template <class Loss>
+struct ClickedRow {
+  static constexpr bool reads_source = true, reads_pseudo_target = false;
+  template <class T>
+  static DEBIAS_HD RowSlope<T> at(T s, T t, T w, T x, T) {
+    const Row<T> row = Loss::at(s, t, x);
+    return {w * row.value, w * row.score, w * row.click, row.value, w * row.source, T(0), row.valid & is_click(t)};
+  }
+};
+
+inline bool reads_exposures(RowLossKind kind) { return kind == RowLossKind::exposure || kind == RowLossKind::relmf; }
+
 template <class Loss, class F>
 decltype(auto) with_row_loss_of(bool pseudo_targets, F&& f) {
   if (pseudo_targets) return f(CorrectedRow<Loss>{});
   return f(WeightedRow<Loss>{});
 }
 
-// f(row loss): from the run-time kind to the struct. All calls of f return the same type.
+// f(row loss): from the run-time kind to the struct. All calls of f return the same type. The losses of clicks have no
+// pseudo targets.
 template <class F>
 decltype(auto) with_row_loss(RowLossKind kind, bool pseudo_targets, F&& f) {
   switch (kind) {
     case RowLossKind::mae: return with_row_loss_of<AbsoluteError>(pseudo_targets, f);
     case RowLossKind::bce: return with_row_loss_of<BinaryCrossEntropy>(pseudo_targets, f);
+    case RowLossKind::exposure: return f(ClickedRow<GivenExposure>{});
+    case RowLossKind::relmf: return f(ClickedRow<RelmfLog>{});
     case RowLossKind::mse: break;
   }
   return with_row_loss_of<SquaredError>(pseudo_targets, f);

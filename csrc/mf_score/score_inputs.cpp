@@ -27,8 +27,8 @@ void check_bias(const char* name, const std::optional<Tensor>& bias, const Tenso
 
 }  // namespace
 
-Tables checked_tables(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users, const Tensor& items,
-                      bool validate) {
+void check_table_shapes(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users,
+                        const Tensor& items) {
   check_dim("user_factors", user_factors, 2);
   check_float("user_factors", user_factors);
   check_dim("item_factors", item_factors, 2);
@@ -41,14 +41,23 @@ Tables checked_tables(const Tensor& user_factors, const Tensor& item_factors, co
   check_index("users", users);
   check_same_device("users", users, "user_factors", user_factors);
   check_like("items", items, "users", users);
+}
+
+void check_table_indices(const char* name, const Tensor& indices, int64_t rows) {
+  dispatch_index(indices.scalar_type(), [&](auto index) {
+    using Index = typename decltype(index)::type;
+    check_indices<Index>(name, indices, rows);
+  });
+}
+
+Tables checked_tables(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users, const Tensor& items,
+                      bool validate) {
+  check_table_shapes(user_factors, item_factors, users, items);
   const Tables tables{torch::stable::contiguous(user_factors), torch::stable::contiguous(item_factors),
                       torch::stable::contiguous(users), torch::stable::contiguous(items)};
   if (validate || !runs_cuda_kernels(users)) {
-    dispatch_index(users.scalar_type(), [&](auto index) {
-      using Index = typename decltype(index)::type;
-      check_indices<Index>("users", tables.users, user_factors.size(0));
-      check_indices<Index>("items", tables.items, item_factors.size(0));
-    });
+    check_table_indices("users", tables.users, user_factors.size(0));
+    check_table_indices("items", tables.items, item_factors.size(0));
   }
   return tables;
 }

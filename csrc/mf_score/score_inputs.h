@@ -12,6 +12,11 @@ struct Tables {
   Tensor user_factors, item_factors, users, items;
 };
 
+// Shapes, dtypes and devices; the indices are not looked at.
+void check_table_shapes(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users,
+                        const Tensor& items);
+// Names the first index out of range; waits for the stream on CUDA.
+void check_table_indices(const char* name, const Tensor& indices, int64_t rows);
 // Contiguous; indices are looked at on the CPU always, on CUDA if `validate`.
 Tables checked_tables(const Tensor& user_factors, const Tensor& item_factors, const Tensor& users, const Tensor& items,
                       bool validate);

@@ -2,7 +2,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "common/dispatch.h"
-#include "common/index_check.h"
+#include "mf_step/device_steps.h"
 #include "mf_step/epoch_order.h"
 #include "mf_step/mf_step_inputs.h"
 
@@ -17,17 +17,13 @@ void check_order(const Tensor& order, const Tensor& users, bool validate) {
     value_error("order must be int64, got ", dtype_name(order.scalar_type()));
   check_same_device("order", order, "users", users);
   check_same_shape("order", order, "users", users);
-  if (validate && !runs_cuda_kernels(order))
-    check_indices_cpu("order", pointer<int64_t>(order), order.numel(), users.numel());
+  if (validate) check_table_indices("order", order, users.numel());
 }
 
-template <class T, class Index>
-double run_cpu(const StepTensors& in, const StepOptions& options, const EpochPlan& plan) {
-  return cpu::mf_steps(model_of<T, T>(in), samples_of<T, Index>(in), plan, options);
-}
-
+// The sum of the losses of every sample visited, before the update of its batch.
 Tensor run(const StepTensors& in, const StepOptions& options, const EpochPlan& plan) {
   const Tensor loss = torch::stable::new_empty(in.user_factors, {}, ScalarType::Double);
+  double* const total = output<double>(loss);
   on_device_of(
       in.user_factors,
       [&] {
@@ -35,11 +31,19 @@ Tensor run(const StepTensors& in, const StepOptions& options, const EpochPlan& p
           using T = typename decltype(type)::type;
           dispatch_index(in.users.scalar_type(), [&](auto index) {
             using Index = typename decltype(index)::type;
-            *output<double>(loss) = run_cpu<T, Index>(in, options, plan);
+            *total = cpu::mf_steps(model_of<T>(in), samples_of<T, Index>(in), plan, options);
           });
         });
       },
-      [](void*) { value_error("mf_step_ does not run on CUDA yet"); });
+      [&](void* stream) {
+        dispatch_storage(in.user_factors.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          dispatch_index(in.users.scalar_type(), [&](auto index) {
+            using Index = typename decltype(index)::type;
+            device_steps(model_of<T>(in), samples_of<T, Index>(in), in.user_factors, plan, options, total, stream);
+          });
+        });
+      });
   return loss;
 }
 
@@ -51,6 +55,7 @@ Tensor mf_step_(const Tensor& user_factors, const Tensor& item_factors, const Te
                 const Optional& item_bias_second, const std::string& loss, const std::string& reduction, double offset,
                 const std::string& optimizer, double lr, double beta1, double beta2, double eps, int64_t step,
                 double l2, bool all_rows, bool decay_bias, bool validate) {
+  const RowLossKind kind = checked_kind(loss, exposures.has_value(), pseudo_targets.has_value());
   const StepTensors in = checked({user_factors,
                                   item_factors,
                                   users,
@@ -63,9 +68,9 @@ Tensor mf_step_(const Tensor& user_factors, const Tensor& item_factors, const Te
                                   item_bias,
                                   {user_first, user_second, user_bias_first, user_bias_second},
                                   {item_first, item_second, item_bias_first, item_bias_second}},
-                                 optimizer_kind(optimizer), validate || !runs_cuda_kernels(users));
+                                 optimizer_kind(optimizer), kind, validate || !runs_cuda_kernels(users));
   const StepOptions options = step_options(
-      loss, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
+      kind, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
   const int64_t n = users.numel();
   return run(in, options, {nullptr, std::max<int64_t>(1, n), 0, 1});
 }
@@ -79,6 +84,7 @@ Tensor mf_epoch_(const Tensor& user_factors, const Tensor& item_factors, const T
                  const std::string& optimizer, double lr, double beta1, double beta2, double eps, int64_t step,
                  double l2, bool all_rows, bool decay_bias, bool validate, const Tensor& order, int64_t batch_size,
                  int64_t start, int64_t stop) {
+  const RowLossKind kind = checked_kind(loss, exposures.has_value(), pseudo_targets.has_value());
   const StepTensors in = checked({user_factors,
                                   item_factors,
                                   users,
@@ -91,9 +97,9 @@ Tensor mf_epoch_(const Tensor& user_factors, const Tensor& item_factors, const T
                                   item_bias,
                                   {user_first, user_second, user_bias_first, user_bias_second},
                                   {item_first, item_second, item_bias_first, item_bias_second}},
-                                 optimizer_kind(optimizer), validate);
+                                 optimizer_kind(optimizer), kind, validate);
   const StepOptions options = step_options(
-      loss, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
+      kind, reduction, offset, {optimizer_kind(optimizer), lr, beta1, beta2, eps, step}, l2, all_rows, decay_bias);
   const Tensor visited = torch::stable::contiguous(order);
   check_order(visited, users, validate);
   if (batch_size < 1) value_error("batch_size must be at least 1, got ", batch_size);

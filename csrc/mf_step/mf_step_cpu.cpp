@@ -10,11 +10,10 @@
 namespace debias {
 namespace {
 
-constexpr int64_t kTaskGroups = 256;           // rows with samples of one task
-constexpr int64_t kTaskFloats = 1 << 15;       // parameters of one task that visits every row
-constexpr int64_t kBlockGroups = 32;           // rows whose scores are computed before their update
-constexpr int64_t kChunkSamples = 1 << 15;     // samples that are prepared at a time
-constexpr int64_t kSerialBelowFloats = 20000;  // floats of a batch that a second thread does not pay for
+constexpr int64_t kTaskGroups = 256;        // rows with samples of one task
+constexpr int64_t kTaskFloats = 1 << 15;    // parameters of one task that visits every row
+constexpr int64_t kBlockGroups = 32;        // rows whose scores are computed before their update
+constexpr int64_t kChunkSamples = 1 << 15;  // samples that are prepared at a time
 
 template <class F>
 void with_factors(int64_t d, F&& f) {
@@ -36,12 +35,6 @@ struct Workspace {
   std::vector<double> losses;
 };
 
-template <class V>
-V* at_least(std::vector<V>& buffer, int64_t n) {
-  if (static_cast<int64_t>(buffer.size()) < n) buffer.resize(static_cast<size_t>(n));
-  return buffer.data();
-}
-
 // A share of the groups, and of the table's rows where every row is visited.
 struct Share {
   int64_t first, last, row_begin, row_end;
@@ -54,20 +47,20 @@ class Step {
       : options_(options),
         batch_(batch),
         workspace_(workspace),
-        scores_(at_least(workspace.scores, batch.n)),
-        slopes_(at_least(workspace.slopes, batch.n)),
+        scores_(room_for(workspace.scores, batch.n)),
+        slopes_(room_for(workspace.slopes, batch.n)),
         users_(side(model.users, model, batch.by_user)),
         items_(side(model.items, model, batch.by_item)) {
     users_.source = model.items.rows;
     users_.source_row = batch.items.data();
-    users_.saved = at_least(workspace.saved, groups(batch.by_user) * model.factors);
+    users_.saved = room_for(workspace.saved, batch.by_user.count * model.factors);
     items_.source = users_.saved;
-    items_.source_row = batch.user_group.data();
+    items_.source_row = batch.by_user.group_of.data();
   }
 
   double run() {
-    double* losses = at_least(workspace_.losses, shares(users_, batch_.by_user));
     const int64_t n_shares = shares(users_, batch_.by_user);
+    double* losses = room_for(workspace_.losses, n_shares);
     for_each_share(users_, batch_.by_user, [&](int64_t s, const Share& share, T* sum) {
       losses[s] = 0;
       step_users(share, sum, losses + s);
@@ -79,16 +72,15 @@ class Step {
   }
 
  private:
-  static int64_t groups(const Segments& segments) { return static_cast<int64_t>(segments.rows.size()); }
-
-  SideStep<T> side(const SideTables<T>& tables, const Model<T>& model, const Segments& segments) const {
+  SideStep<T> side(const SideTables<T>& tables, const Model<T>& model, const Groups& groups) const {
     SideStep<T> result{};
     result.tables = tables;
     result.factors = model.factors;
     result.second_width = options_.optimizer.kind == OptimizerKind::rowwise_adagrad ? 1 : model.factors;
-    result.rows = segments.rows.data();
-    result.offsets = segments.offsets.data();
-    result.order = segments.order.data();
+    result.rows = groups.rows.data();
+    result.offsets = groups.offsets.data();
+    result.groups = groups.count;
+    result.order = groups.order.data();
     result.slopes = slopes_;
     result.rule = step_rule<T>(options_.optimizer);
     result.l2 = static_cast<T>(options_.l2);
@@ -104,16 +96,15 @@ class Step {
     return std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, side.factors));
   }
 
-  int64_t shares(const SideStep<T>& side, const Segments& segments) const {
-    return options_.dense() ? block_count(side.tables.n, rows_of_share(side))
-                            : block_count(groups(segments), kTaskGroups);
+  int64_t shares(const SideStep<T>& side, const Groups& groups) const {
+    return options_.dense() ? block_count(side.tables.n, rows_of_share(side)) : block_count(groups.count, kTaskGroups);
   }
 
   template <class F>
-  void for_each_share(const SideStep<T>& side, const Segments& segments, const F& f) const {
-    const std::vector<int64_t>& rows = segments.rows;
+  void for_each_share(const SideStep<T>& side, const Groups& groups, const F& f) const {
+    const int64_t *rows = groups.rows.data(), *rows_end = rows + groups.count;
     const bool dense = options_.dense();
-    const int64_t n = dense ? side.tables.n : groups(segments);
+    const int64_t n = dense ? side.tables.n : groups.count;
     const int64_t block = dense ? rows_of_share(side) : kTaskGroups;
     const int64_t floats = (dense ? side.tables.n : batch_.n) * side.factors;
     parallel_blocks(n, block, floats < kSerialBelowFloats ? n : 0, [&](int64_t s, int64_t begin, int64_t end) {
@@ -121,8 +112,8 @@ class Step {
       Share share{begin, end, 0, 0};
       if (dense) {
         share.row_begin = begin, share.row_end = end;
-        share.first = std::lower_bound(rows.begin(), rows.end(), begin) - rows.begin();
-        share.last = std::lower_bound(rows.begin(), rows.end(), end) - rows.begin();
+        share.first = std::lower_bound(rows, rows_end, begin) - rows;
+        share.last = std::lower_bound(rows, rows_end, end) - rows;
       }
       f(s, share, sum.data());
     });
@@ -195,6 +186,17 @@ double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const E
   }
   return loss;
 }
+
+template <class T>
+bool all_legal(RowLossKind loss, const T* targets, const T* exposures, int64_t n) {
+  int legal = 1;
+  with_row_loss(loss, false, [&](auto row) {
+    if constexpr (decltype(row)::reads_source) simd_run<LegalRows<decltype(row), T>>(targets, exposures, n, &legal);
+  });
+  return legal != 0;
+}
+template bool all_legal(RowLossKind, const float*, const float*, int64_t);
+template bool all_legal(RowLossKind, const double*, const double*, int64_t);
 
 #define DEBIAS_INSTANTIATE(T, Index) \
   template double mf_steps(const Model<T>&, const Samples<T, Index>&, const EpochPlan&, StepOptions);

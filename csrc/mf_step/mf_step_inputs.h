@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "common/dispatch.h"
-#include "common/index_check.h"
+#include "mf_loss/mf_loss_inputs.h"
+#include "mf_score/score_inputs.h"
 #include "mf_step/mf_step_kernels.h"
 
 namespace debias {
@@ -31,14 +32,7 @@ inline OptimizerKind optimizer_kind(const std::string& name) {
   value_error("optimizer must be 'sgd', 'adagrad', 'rowwise_adagrad', 'lazy_adam' or 'adam', got '", name, "'");
 }
 
-inline RowLossKind row_loss_kind(const std::string& loss) {
-  if (loss == "mse") return RowLossKind::mse;
-  if (loss == "mae") return RowLossKind::mae;
-  if (loss == "bce") return RowLossKind::bce;
-  value_error("loss must be 'mse', 'mae' or 'bce', got '", loss, "'");
-}
-
-inline StepOptions step_options(const std::string& loss, const std::string& reduction, double offset,
+inline StepOptions step_options(RowLossKind loss, const std::string& reduction, double offset,
                                 const OptimizerOptions& optimizer, double l2, bool all_rows, bool decay_bias) {
   if (reduction != "sum" && reduction != "mean")
     value_error("reduction must be 'sum' or 'mean', got '", reduction, "'");
@@ -48,7 +42,7 @@ inline StepOptions step_options(const std::string& loss, const std::string& redu
   for (double beta : {optimizer.beta1, optimizer.beta2})
     if (!(beta >= 0 && beta < 1)) value_error("betas must be in [0, 1), got ", beta);
   if (optimizer.step < 1) value_error("step must be at least 1, got ", optimizer.step);
-  return {optimizer, row_loss_kind(loss), l2, decay_bias ? l2 : 0.0, offset, all_rows, reduction == "mean"};
+  return {optimizer, loss, l2, decay_bias ? l2 : 0.0, offset, all_rows, reduction == "mean"};
 }
 
 // What is written in place: contiguous, and with no byte in common with another such tensor.
@@ -123,27 +117,36 @@ inline void check_written(const StepTensors& in, OptimizerKind kind) {
   check_in_place(written);
 }
 
-inline void check_step_indices(const char* name, const Tensor& indices, int64_t rows) {
-  dispatch_index(indices.scalar_type(), [&](auto index) {
-    using Index = typename decltype(index)::type;
-    check_indices_cpu(name, pointer<Index>(indices), indices.numel(), rows);
-  });
+// Targets that are clicks, and exposures in their range, where the loss has such a contract.
+inline void check_clicks(const StepTensors& in, RowLossKind kind) {
+  if (!reads_exposures(kind)) return;
+  const int64_t n = in.targets.numel();
+  const RowLossChoice choice{kind, false};
+  on_device_of(
+      in.targets,
+      [&] {
+        dispatch_float(in.targets.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          LossRows<T> rows{};
+          rows.targets = pointer<T>(in.targets);
+          rows.source = pointer<T>(in.exposures);
+          if (!cpu::all_legal(kind, rows.targets, rows.source, n)) row_error(choice, rows, n);
+        });
+      },
+      [&](void* stream) {
+        const Tensor illegal = torch::stable::new_empty(in.targets, {1}, ScalarType::Long);
+        dispatch_storage(in.targets.scalar_type(), [&](auto type) {
+          using T = typename decltype(type)::type;
+          const auto found = cuda::illegal_rows(kind, pointer<T>(in.targets), pointer<T>(in.exposures), n,
+                                                output<int64_t>(illegal), stream);
+          if (found != 0) click_error(choice, found == 2, "other values");
+        });
+      });
 }
 
 // The same tensors, the columns of the samples contiguous.
-inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
-  check_dim("user_factors", in.user_factors, 2);
-  check_float("user_factors", in.user_factors);
-  check_dim("item_factors", in.item_factors, 2);
-  check_same_dtype("item_factors", in.item_factors, "user_factors", in.user_factors);
-  check_same_device("item_factors", in.item_factors, "user_factors", in.user_factors);
-  if (in.item_factors.size(1) != in.user_factors.size(1))
-    value_error("item_factors must have as many columns as user_factors, ", in.user_factors.size(1), ", got ",
-                in.item_factors.size(1));
-  check_dim("users", in.users, 1);
-  check_index("users", in.users);
-  check_same_device("users", in.users, "user_factors", in.user_factors);
-  check_like("items", in.items, "users", in.users);
+inline StepTensors checked(StepTensors in, OptimizerKind kind, RowLossKind loss, bool validate) {
+  check_table_shapes(in.user_factors, in.item_factors, in.users, in.items);
   check_column("targets", in.targets, in);
   check_column("weights", in.weights, in);
   check_column("exposures", in.exposures, in);
@@ -156,8 +159,9 @@ inline StepTensors checked(StepTensors in, OptimizerKind kind, bool validate) {
   in.exposures = contiguous(in.exposures);
   in.pseudo_targets = contiguous(in.pseudo_targets);
   if (validate) {
-    check_step_indices("users", in.users, in.user_factors.size(0));
-    check_step_indices("items", in.items, in.item_factors.size(0));
+    check_clicks(in, loss);
+    check_table_indices("users", in.users, in.user_factors.size(0));
+    check_table_indices("items", in.items, in.item_factors.size(0));
   }
   return in;
 }
@@ -167,21 +171,22 @@ V* mutable_pointer(const std::optional<Tensor>& tensor) {
   return tensor ? static_cast<V*>(tensor->mutable_data_ptr()) : nullptr;
 }
 
-template <class T, class State>
-SideTables<T, State> side_of(const Tensor& factors, const std::optional<Tensor>& bias, const StateTensors& state) {
+template <class T>
+SideTables<T, accumulator_t<T>> side_of(const Tensor& factors, const std::optional<Tensor>& bias,
+                                        const StateTensors& state) {
   return {static_cast<T*>(factors.mutable_data_ptr()),
-          mutable_pointer<State>(state.first),
-          mutable_pointer<State>(state.second),
+          mutable_pointer<accumulator_t<T>>(state.first),
+          mutable_pointer<accumulator_t<T>>(state.second),
           mutable_pointer<T>(bias),
-          mutable_pointer<State>(state.bias_first),
-          mutable_pointer<State>(state.bias_second),
+          mutable_pointer<accumulator_t<T>>(state.bias_first),
+          mutable_pointer<accumulator_t<T>>(state.bias_second),
           factors.size(0)};
 }
 
-template <class T, class State>
-Model<T, State> model_of(const StepTensors& in) {
-  return {side_of<T, State>(in.user_factors, in.user_bias, in.user_state),
-          side_of<T, State>(in.item_factors, in.item_bias, in.item_state), in.user_factors.size(1)};
+template <class T>
+Model<T, accumulator_t<T>> model_of(const StepTensors& in) {
+  return {side_of<T>(in.user_factors, in.user_bias, in.user_state),
+          side_of<T>(in.item_factors, in.item_bias, in.item_state), in.user_factors.size(1)};
 }
 
 template <class T, class Index>

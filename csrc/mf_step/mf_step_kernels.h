@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "common/segment.h"
+#include "common/half.h"
 #include "mf_loss/row_slope.h"
 #include "mf_step/mf_step_math.h"
 
@@ -62,6 +62,45 @@ namespace cpu {
 // the first of them. Throws IndexError before the first step of a chunk that has an index out of range.
 template <class T, class Index>
 double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const EpochPlan& plan, StepOptions options);
+// Every target is a click, and every exposure within the domain of the loss.
+template <class T>
+bool all_legal(RowLossKind loss, const T* targets, const T* exposures, int64_t n);
 }  // namespace cpu
+
+namespace cuda {
+
+// One batch on the device, and the working memory of its step.
+template <class T>
+struct DeviceBatch {
+  using A = accumulator_t<T>;
+  int64_t n;
+  const int64_t *users, *items;  // -1: out of range
+  const T *targets, *weights, *exposures, *pseudo_targets;
+  const int64_t *sorted_users, *user_order;  // users ascending, and the samples they belong to
+  const int64_t *sorted_items, *item_order;
+  A* slopes;           // [n]
+  A* losses;           // [n]
+  T* saved;            // [n, d]: the user rows before the step
+  int64_t* saved_row;  // [n]: of each sample
+  double* total;       // [1]: the losses are added to it
+};
+
+// indices[k] = table[order[begin + k]] (of `table` itself without an order), or -1 where that is outside [0, rows)
+template <class Index>
+void gather_indices(const Index* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples, int64_t rows,
+                    int64_t* indices, void* stream);
+// values[k] = table[order[begin + k]]
+template <class T>
+void gather_values(const T* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples, T* values,
+                   void* stream);
+template <class T>
+void mf_step(const Model<T, accumulator_t<T>>& model, const DeviceBatch<T>& batch, const StepOptions& options,
+             void* stream);
+// 0: all rows are legal; 1: an exposure is out of range; 2: a target is no click. Waits for the stream.
+template <class T>
+int64_t illegal_rows(RowLossKind loss, const T* targets, const T* exposures, int64_t n, int64_t* workspace,
+                     void* stream);
+void set_zero(double* value, void* stream);
+}  // namespace cuda
 
 }  // namespace debias

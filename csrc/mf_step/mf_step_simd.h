@@ -2,19 +2,12 @@
 #pragma once
 
 #include "common/simd.h"
+#include "mf_score/score_block.h"
 #include "mf_step/mf_step_kernels.h"
 
 namespace debias {
 
-constexpr int64_t kPrefetch = 8;     // rows ahead
 constexpr int64_t kSlopeChunk = 64;  // samples whose columns are gathered at a time
-
-template <class T>
-DEBIAS_HD void prefetch_row(const T* row, int64_t factors) {
-  const char* line = reinterpret_cast<const char*>(row);
-  const char* end = reinterpret_cast<const char*>(row + factors);
-  for (; line < end; line += 64) __builtin_prefetch(line);
-}
 
 // The samples of a batch grouped by one side, that side's tables, and what its gradients are made of.
 template <class T>
@@ -22,9 +15,10 @@ struct SideStep {
   SideTables<T> tables;
   int64_t factors, second_width;  // values a row of the tables, and of `second`
   const int64_t* rows;            // distinct, ascending
-  const int64_t* offsets;         // of the groups in `order`
-  const int64_t* order;           // samples by row
-  const T* source;                // rows of the other side, before the step
+  int64_t groups;
+  const int64_t* offsets;  // of the groups in `order`
+  const int64_t* order;    // samples by row
+  const T* source;         // rows of the other side, before the step
   const int64_t* source_row;
   const T* slopes;  // by sample
   T* saved;         // [groups, d] or null: the rows before the step
@@ -43,9 +37,9 @@ struct ScorePass {
     const int64_t *rows = side->rows, *offsets = side->offsets, *order = side->order, *other = side->source_row;
     const T *table = side->tables.rows, *bias = side->tables.bias, *source = side->source;
     const T *m = side->tables.first, *v = side->tables.second;
-    const int64_t end = offsets[last];
+    const int64_t groups = side->groups, end = offsets[groups];
     for (int64_t j = first; j < last; ++j) {
-      if (j + kPrefetch < last) {
+      if (j + kPrefetch < groups) {
         const int64_t ahead = rows[j + kPrefetch];
         prefetch_row(table + ahead * d, d);
         if (m) prefetch_row(m + ahead * d, d);
@@ -57,10 +51,7 @@ struct ScorePass {
         if (p + kPrefetch < end) prefetch_row(source + other[order[p + kPrefetch]] * d, d);
         const int64_t k = order[p];
         const T* __restrict factors = source + other[k] * d;
-        T sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t f = 0; f < d; ++f) sum += row[f] * factors[f];
-        scores[p] = sum + start + (other_bias ? other_bias[other[k]] : T(0));
+        scores[p] = dot(row, factors, d) + start + (other_bias ? other_bias[other[k]] : T(0));
       }
     }
   }
@@ -104,6 +95,16 @@ struct SlopePass {
       for (int64_t c = 0; c < n; ++c) slopes[order[p + c]] = slope[c];
     }
     *loss += sum;
+  }
+};
+
+template <class Row, class T>
+struct LegalRows {
+  static DEBIAS_HD void run(const T* targets, const T* exposures, int64_t n, int* legal) {
+    int all = 1;
+#pragma omp simd reduction(& : all)
+    for (int64_t k = 0; k < n; ++k) all &= Row::at(T(0), targets[k], T(1), exposures[k], T(0)).valid;
+    *legal = all;
   }
 };
 
@@ -182,10 +183,11 @@ struct UpdatePass {
     const T *source = side->source, *slopes = side->slopes;
     const T l2 = side->l2, l2_bias = side->l2_bias;
     const bool idle = side->idle_rows;
-    const int64_t second_width = Rule::by_row ? 1 : d, end = offsets[last];
+    const int64_t second_width = Rule::by_row ? 1 : d, groups = side->groups, end = offsets[groups];
+    const bool cold = !side->saved;  // the users' rows have just been read for their scores
     for (int64_t j = first; j < last; ++j) {
       const int64_t row = rows[j];
-      if (j + kPrefetch < last) {
+      if (cold && j + kPrefetch < groups) {
         const int64_t ahead = rows[j + kPrefetch];
         prefetch_row(tables.rows + ahead * d, d);
         if (Rule::has_first) prefetch_row(tables.first + ahead * d, d);
@@ -205,7 +207,7 @@ struct UpdatePass {
 #pragma omp simd
         for (int64_t f = 0; f < d; ++f) sum[f] = scale * gradient[f];
         for (int64_t q = offsets[j] + 1; q < offsets[j + 1]; ++q) {
-          if (q + kPrefetch < end) prefetch_row(source + source_row[order[q + kPrefetch]] * d, d);
+          if (cold && q + kPrefetch < end) prefetch_row(source + source_row[order[q + kPrefetch]] * d, d);
           const T slope = slopes[order[q]];
           const T* __restrict more = source + source_row[order[q]] * d;
           bias += slope;

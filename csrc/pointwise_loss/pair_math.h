@@ -12,16 +12,19 @@ struct PairRow {
   T value, positive, negative;  // the loss, its slopes in s_i and in s_j
 };
 
-// m^gamma for m in [0, 1], gamma >= 0; 0^0 = 1. A subnormal m is scaled to a normal one.
+// m^gamma for m in [0, 1], gamma >= 0; 0^0 = 1. A subnormal m is scaled to a normal one. Between 1 and e^-87 (float64:
+// e^-708) the power has its digits, below it counts as 0.
 template <class T>
 DEBIAS_HD T power_of_unit(T m, T gamma) {
   using L = LogConstants<T>;
-  const bool small = m < L::smallest_normal;
-  constexpr T scale = T(2) * L::integers,
-              log_scale = T(MathConstants<T>::mantissa_bits + 1) * T(0.69314718055994530942);
-  const T log_m = log(small ? m * scale : m) - (small ? log_scale : T(0));
-  const T power = exp(gamma * log_m);
-  return gamma == T(0) ? T(1) : (m == T(0) ? T(0) : power);
+  using C = MathConstants<T>;
+  const T small = m < L::smallest_normal ? T(1) : T(0);
+  constexpr T scale = T(2) * L::integers, log_scale = T(C::mantissa_bits + 1) * T(0.69314718055994530942);
+  const T log_m = log_normal(m + small * (m * scale - m)) - small * log_scale;
+  const T exponent = gamma * log_m, bounded = exponent < C::logit_min ? C::logit_min : exponent;
+  const T power = exp_within(bounded);
+  const T zero = gamma == T(0) ? T(1) : T(0);
+  return m > T(0) && exponent >= C::logit_min ? power : zero;
 }
 
 template <class T>

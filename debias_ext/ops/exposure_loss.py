@@ -45,8 +45,8 @@ def exposure_loss(
     Args:
         scores: [B] (any shape; all arguments alike), float32 or float64; on CUDA float16 and bfloat16 as well.
         clicks: the shape and dtype of scores, in [0, 1]; 0 and 1 throughout is the fastest.
-        exposures: the shape and dtype of scores, in [0, 1]: the probability that the user saw the item. Above 0 (the
-            smallest normal number) where there is a click.
+        exposures: the shape and dtype of scores, in [0, 1]: the probability that the user saw the item. At least
+            1e-28 (float64: 1e-288) where there is a click.
         exposure_logits: instead of exposures: x = sigmoid(logit), any number but NaN.
         reduction: "mean" over the rows given (NaN of no rows), "sum", or "none".
         validate: on CUDA, check the values of clicks and exposures, at the price of one synchronisation; on the CPU

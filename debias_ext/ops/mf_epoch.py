@@ -91,8 +91,8 @@ def mf_epoch_(
 
     The same as calling `mf_step_` on the batches of `mf_epoch_order(N, generator_seed, epoch)`.
 
-    Sampled missing pairs are rows like the others: append them to the columns (drawn anew each epoch), with the target and
-    weight of a missing pair; in the doubly robust loss with their pseudo target and weight 0.
+    Sampled missing pairs are samples like the others: append them to the columns (drawn anew for every epoch), with the
+    target and the weight of a missing pair; in the doubly robust loss with their pseudo target and weight 0.
 
     Args:
         user_factors, item_factors, user_bias, item_bias: as in `mf_step_`; changed in place.
@@ -109,17 +109,17 @@ def mf_epoch_(
         reduction: "sum" or "mean" over each batch.
 
     Returns:
-        The sum (or the mean) of the losses of all samples visited, each before the update of its batch, without the l2 term:
-        a 0-d float64 tensor on the device of the tables.
+        The sum (or the mean) of the losses of all samples visited, each before the update of its batch, without the l2
+        term: a 0-d float64 tensor on the device of the tables.
 
     Raises:
         ValueError: as `mf_step_`, or batches out of range.
         IndexError: an index out of range anywhere in the data set; nothing has been written.
 
     Notes:
-        The epoch runs in slices of about 50 ms that release the interpreter's lock. An interrupt (Ctrl-C, an exception in
-        `progress`) takes effect between slices and leaves whole steps behind. Deterministic as `mf_step_`. The order takes
-        8 N bytes.
+        The epoch runs in slices of about 50 ms that release the interpreter's lock. An interrupt (Ctrl-C, an exception
+        in `progress`) takes effect between slices and leaves whole steps behind. Deterministic as `mf_step_`. The order
+        takes 8 N bytes. On CUDA a slice is queued, not waited for.
 
     Source:
         As `mf_step_`; the order as `mf_epoch_order`.

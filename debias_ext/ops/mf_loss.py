@@ -8,7 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import Tensors, below_autograd, differentiable_gradients, needs_gradient, transforms_active
+from debias_ext._autograd import (
+    Tensors,
+    below_autograd,
+    differentiable_gradients,
+    needs_gradient,
+    recording_or_below_autograd,
+    transforms_active,
+)
 from debias_ext._inputs import check_tensors, validated
 from debias_ext.ops.mf_score import checked_offset, mf_score, score_gradients, sparse_score_gradients
 from debias_ext.reference.mf_loss import row_loss
@@ -72,12 +79,12 @@ def _gradients(
     """One per tensor, from the slopes that the forward pass saved, or differentiable ones where autograd records."""
     if torch.is_grad_enabled() and not sparse:
         return _in_order(_differentiable_gradients(tensors, options, needs, grad))
-    slopes, *columns = (column * grad if column.numel() else column for column in saved)
+    slopes, *columns = saved
     of_tables: Tensors = [None] * COLUMN_SHIFT
     if needs & SCORE_NEEDS:
         backward = sparse_score_gradients if sparse else score_gradients
-        of_tables = backward(slopes, _indexed(tensors), needs & SCORE_NEEDS)
-    of_columns = [column if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
+        of_tables = backward(slopes * grad, _indexed(tensors), needs & SCORE_NEEDS)
+    of_columns = [column * grad if needs >> COLUMN_SHIFT + k & 1 else None for k, column in enumerate(columns)]
     return _in_order([*of_tables, *of_columns])
 
 
@@ -93,7 +100,8 @@ class _EagerLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         tensors, saved = ctx.saved_tensors[:N_TENSORS], ctx.saved_tensors[N_TENSORS:]
-        return (None, None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad, ctx.sparse))
+        with recording_or_below_autograd():
+            return (None, None, None, *_gradients(tensors, ctx.options, ctx.needs, saved, grad, ctx.sparse))
 
 
 class _FunctionalLoss(torch.autograd.Function):
@@ -174,31 +182,36 @@ def mf_loss(
         user_bias: a, [U], or None.
         item_bias: b, [I], or None.
         offset: a number, or a 0-d tensor (which then gets a gradient), added to every score.
-        loss: "mse", "mae" or "bce", as in `pointwise_loss`.
-        exposures: None for these losses.
-        pseudo_targets: p, [B], or None.
+        loss: "mse", "mae" or "bce", as in `pointwise_loss`; "exposure", as `exposure_loss`, and "relmf", the log form
+            of `relmf_loss`, where the targets are the clicks, in [0, 1].
+        exposures: [B], for "exposure" in [0, 1], and above 0 where there is a click, for "relmf" in (0, 1]; None for
+            the other losses.
+        pseudo_targets: p, [B], or None; not with "exposure" and "relmf".
         reduction: "mean" over the batch (NaN of no pairs) or "sum".
         sparse_grad: give the tables coalesced sparse gradients, as in `mf_score`. Eager mode and first derivatives
             only.
-        validate: on CUDA, check the indices, at the price of a synchronisation; an unchecked pair with an index out of
-            range makes the loss NaN, and no row is read for it. On the CPU indices are always checked.
+        validate: on CUDA, check the indices, and clicks and exposures, at the price of synchronisations; an unchecked
+            pair with an index out of range makes the loss NaN, and no row is read for it. On the CPU they are always
+            checked.
 
     Returns:
         A 0-d tensor, the dtype of user_factors.
 
     Raises:
-        ValueError: a shape, dtype, device or option other than the above; the message names the argument.
+        ValueError: a shape, dtype, device or option other than the above, or a click or an exposure outside its range,
+            NaN included; the message names the argument.
         IndexError: an index out of range; the message names the argument, the index and its position.
 
     Notes:
         Twice differentiable in all float tensors when sparse_grad is False. Neither gathered rows nor scores are kept:
-        the forward pass saves one slope a pair. NaN propagates. The same bits for every number of threads and every
-        launch.
+        the forward pass saves one slope a pair. Any other NaN propagates. The same bits for every number of threads and
+        every launch.
 
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5; with weights
         1 / q Schnabel et al. 2016, "Recommendations as Treatments", eq. 10; with pseudo targets Wang et al. 2019,
-        "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6.
+        "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6; the losses of clicks as
+        in their own operators.
     """
     offset_tensor, offset_value = checked_offset(offset)
     check_tensors(

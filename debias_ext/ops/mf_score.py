@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext._autograd import below_autograd, needs_gradient, transforms_active
+from debias_ext._autograd import below_autograd, needs_gradient, recording_or_below_autograd, transforms_active
 from debias_ext._inputs import check_tensors, validated
 
 _score = torch.ops.debias_ext.mf_score.default
@@ -133,7 +133,8 @@ class _EagerScore(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         gradients = sparse_score_gradients if ctx.sparse else score_gradients
-        gp, gq, ga, gb, offset = gradients(grad, ctx.saved_tensors, ctx.needs)
+        with recording_or_below_autograd():
+            gp, gq, ga, gb, offset = gradients(grad, ctx.saved_tensors, ctx.needs)
         return None, None, gp, gq, None, None, ga, gb, offset
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ class InPlaceStep:
             raise ValueError(f"optimizer must be an MFOptimizer, got {type(optimizer).__name__}")
         if l2_rows not in ("touched", "all"):
             raise ValueError(f"l2_rows must be 'touched' or 'all', got {l2_rows!r}")
-        if transforms_active():
+        if not torch.compiler.is_compiling() and transforms_active():
             raise RuntimeError("a training step in place has no derivative: torch.func transforms do not apply")
         user_factors, item_factors, user_bias, item_bias = tables
         users, items, targets, weights, exposures, pseudo_targets = columns
@@ -67,10 +66,9 @@ class InPlaceStep:
         self.worked = [_working_copy(table) for table in tables]
         named = zip(("user_factors", "item_factors", "user_bias", "item_bias"), self.worked, strict=True)
         self.moments = [moment for name, table in named for moment in optimizer.moments(name, table)]
-        user_factors, item_factors, user_bias, item_bias = self.worked
         self.tensors = (
-            *(user_factors, item_factors, users, items, targets, weights),
-            *(user_bias, item_bias, exposures, pseudo_targets, *self.moments),
+            *(*self.worked[:2], users, items, targets, weights),
+            *(*self.worked[2:], exposures, pseudo_targets, *self.moments),
         )
         self.options = (loss, reduction, float(offset), optimizer.kind)
         self.decay = (float(l2), l2_rows == "all", decay_bias)
@@ -141,24 +139,27 @@ def mf_step_(
         user_bias: a, [U], or None.
         item_bias: b, [I], or None.
         offset: added to every score s = P[u].Q[i] + a[u] + b[i] + offset.
-        loss: "mse", "mae" or "bce", as in `pointwise_loss`.
-        exposures: not read by these losses.
-        pseudo_targets: p, [B]; then the loss of a row is ell(s, p) + w (ell(s, t) - ell(s, p)): doubly robust with weights
-            o / q. Weight 0 makes a row a missing pair: its target is not used (but must not be NaN).
+        loss: "mse", "mae" or "bce", as in `pointwise_loss`; "exposure", as in `exposure_loss`, and "relmf", the log
+            form of `relmf_loss`: their targets are clicks in [0, 1].
+        exposures: [B], for "exposure" in [0, 1] and above 0 where there is a click, for "relmf" in (0, 1]; None for the
+            other losses.
+        pseudo_targets: p, [B]; then the loss of a sample is ell(s, p) + w (ell(s, t) - ell(s, p)): doubly robust with
+            weights o / q. Weight 0 makes it a missing pair: its target is not used (but must not be NaN). Not for
+            losses of clicks.
         l2: coefficient of half the squared norm of factor rows, added to the gradient before the optimiser sees it.
         l2_rows: "touched" decays each distinct row of the batch once; "all" every row of the tables, in time that grows
             with them.
         decay_bias: let l2 act on the biases too.
         reduction: "sum" or "mean" of the rows' losses.
-        validate: on CUDA, check the indices, at the price of a synchronisation; unchecked samples with an index out of
-            range are left out. On the CPU indices are always checked.
+        validate: on CUDA, check the indices, clicks and exposures, at the price of synchronisations; unchecked samples
+            with an index out of range are left out. On the CPU they are always checked.
 
     Returns:
         The reduced loss before the update, without the l2 term: a 0-d float64 tensor on the device of the tables.
 
     Raises:
-        ValueError: a shape, dtype, device or option other than the above, or tables that overlap; the message names the
-            argument. Nothing has been written.
+        ValueError: a shape, dtype, device, option, click or exposure other than the above, or tables that overlap; the
+            message names the argument. Nothing has been written.
         IndexError: an index out of range; the message names the argument, the index and its position.
 
     Notes:
@@ -168,7 +169,7 @@ def mf_step_(
         but for `validate`.
 
     Source:
-        Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any row loss.
+        Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any loss.
     """
     step = InPlaceStep(
         (user_factors, item_factors, user_bias, item_bias),

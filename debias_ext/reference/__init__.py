@@ -4,6 +4,7 @@ from debias_ext.reference.additive_weights import additive_weights
 from debias_ext.reference.block_loss import block_loss
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.exposure_loss import exposure_loss
+from debias_ext.reference.frontdoor_aggregate import frontdoor_aggregate
 from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.interd_loss import interd_loss
 from debias_ext.reference.ips_loss import ips_loss
@@ -23,6 +24,7 @@ __all__ = [
     "block_loss",
     "dr_loss",
     "exposure_loss",
+    "frontdoor_aggregate",
     "group_ranking",
     "interd_loss",
     "ips_loss",

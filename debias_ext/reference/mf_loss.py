@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from debias_ext.reference._losses import error, reduce
+from debias_ext.reference.exposure_loss import exposure_loss
 from debias_ext.reference.mf_score import mf_score
+from debias_ext.reference.relmf_loss import relmf_loss
 
 
 def row_loss(
@@ -18,7 +20,14 @@ def row_loss(
     loss: str,
     reduction: str,
 ) -> Tensor:
-    """The loss as a function of the scores: w ell(s, t), or ell(s, p) + w (ell(s, t) - ell(s, p))."""
+    """The loss as a function of the scores: w ell(s, t), w ell(s, t, x), or ell(s, p) + w (ell(s, t) - ell(s, p))."""
+    if loss in ("exposure", "relmf"):
+        assert exposures is not None
+        if loss == "exposure":
+            rows = exposure_loss(scores, targets, exposures, reduction="none")
+        else:
+            rows = relmf_loss(scores, targets, exposures, form="log", reduction="none")
+        return reduce(rows if weights is None else weights * rows, reduction)
     rows = error(scores, targets, loss)
     if pseudo_targets is not None:
         imputed = error(scores, pseudo_targets, loss)

@@ -8,16 +8,8 @@ import torch
 from torch import Tensor
 
 from debias_ext.optim import MFOptimizer
-from debias_ext.reference._losses import error
+from debias_ext.reference.mf_loss import row_loss
 from debias_ext.reference.mf_score import mf_score
-
-
-def _row_losses(scores: Tensor, targets: Tensor, weights: Tensor, pseudo_targets: Tensor | None, loss: str) -> Tensor:
-    rows = error(scores, targets, loss)
-    if pseudo_targets is None:
-        return weights * rows
-    imputed = error(scores, pseudo_targets, loss)
-    return imputed + weights * (rows - imputed)
 
 
 def _update(table: Tensor, gradient: Tensor, visited: Tensor, name: str, optimizer: MFOptimizer) -> None:
@@ -26,11 +18,12 @@ def _update(table: Tensor, gradient: Tensor, visited: Tensor, name: str, optimiz
     if optimizer.kind == "sgd":
         table[visited] = p - lr * g
         return
-    assert second is not None and eps is not None
+    assert second is not None
+    assert eps is not None
     if "adagrad" in optimizer.kind:
         squares = g.square()
         by_row = optimizer.kind == "rowwise_adagrad" and g.dim() == 2
-        second[visited] += squares.mean(1) if by_row else squares
+        second[visited] += squares.sum(1) / max(1, g.shape[1]) if by_row else squares
         root = second[visited].sqrt() + eps
         table[visited] = p - lr * g / (root.unsqueeze(1) if by_row else root)
         return
@@ -58,6 +51,7 @@ def mf_step_(
     item_bias: Tensor | None = None,
     offset: float = 0.0,
     loss: str = "mse",
+    exposures: Tensor | None = None,
     pseudo_targets: Tensor | None = None,
     l2: float = 0.0,
     l2_rows: str = "touched",
@@ -82,9 +76,7 @@ def mf_step_(
             leaves.get("item_bias"),
             offset=offset,
         )
-        weights = torch.ones_like(targets) if weights is None else weights
-        rows = _row_losses(scores, targets, weights, pseudo_targets, loss)
-        value = rows.mean() if reduction == "mean" else rows.sum()
+        value = row_loss(scores, targets, weights, exposures, pseudo_targets, loss=loss, reduction=reduction)
         gradients = torch.autograd.grad(value, list(leaves.values()))
     with torch.no_grad():
         for (name, (table, index)), gradient in zip(tables.items(), gradients, strict=True):
@@ -99,25 +91,15 @@ def mf_step_(
 
 
 def mf_epoch_(
-    user_factors: Tensor,
-    item_factors: Tensor,
-    users: Tensor,
-    items: Tensor,
-    targets: Tensor,
-    *,
-    order: Tensor,
-    batch_size: int,
-    weights: Tensor | None = None,
-    pseudo_targets: Tensor | None = None,
-    reduction: str = "sum",
-    **options: Any,
+    *tables_and_columns: Tensor, order: Tensor, batch_size: int, reduction: str = "sum", **options: Any
 ) -> Tensor:
-    """The loop over `mf_step_`; `order` as `debias_ext.mf_epoch_order` gives it."""
-    columns = {"weights": weights, "pseudo_targets": pseudo_targets}
-    total = targets.new_zeros((), dtype=torch.float64)
+    """The loop over `mf_step_`, with its arguments; `order` as `debias_ext.mf_epoch_order` gives it."""
+    user_factors, item_factors, *columns = tables_and_columns
+    given = {name: options.pop(name, None) for name in ("weights", "exposures", "pseudo_targets")}
+    total = user_factors.new_zeros((), dtype=torch.float64)
     for batch in order.split(batch_size):
-        chosen = {name: None if column is None else column[batch] for name, column in columns.items()}
-        rows = (users[batch], items[batch], targets[batch])
-        value = mf_step_(user_factors, item_factors, *rows, **chosen, reduction=reduction, **options)
+        users, items, targets = (column[batch] for column in columns)
+        chosen: dict[str, Any] = {name: None if column is None else column[batch] for name, column in given.items()}
+        value = mf_step_(user_factors, item_factors, users, items, targets, reduction=reduction, **chosen, **options)
         total += value * (len(batch) if reduction == "mean" else 1)
     return total / len(order) if reduction == "mean" else total

@@ -72,7 +72,8 @@ class Errors {
     const Wide values[5] = {got.value, got.score, got.source, got.mixed, got.click};
     const Terms exact[5] = {wanted.value, wanted.score, wanted.source, wanted.mixed, wanted.click};
     for (int k = 0; k < 5; ++k) {
-      const Wide size = std::fmax(exact[k].size, 1000 * static_cast<Wide>(std::numeric_limits<T>::min()));
+      const Wide size = std::fmax(exact[k].size,
+                                  std::numeric_limits<T>::min() / static_cast<Wide>(std::numeric_limits<T>::epsilon()));
       const Wide error = std::fabs(values[k] - exact[k].sum) / size / std::numeric_limits<T>::epsilon();
       if (!(error <= worst_[k])) worst_[k] = error;
     }
@@ -100,7 +101,7 @@ template <class T>
 std::vector<T> exposures() {
   std::vector<T> values{T(0), T(1), T(1) - std::numeric_limits<T>::epsilon(), T(0.99999)};
   for (double x = 0.013; x < 1; x += 0.013) values.push_back(static_cast<T>(x));
-  for (int k = -120; k < 0; ++k) values.push_back(static_cast<T>(std::pow(2, k)));
+  for (int k = -93; k < 0; ++k) values.push_back(static_cast<T>(std::pow(2, k)));
   return values;
 }
 

@@ -29,6 +29,7 @@ SANITIZERS = {
     "address": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=thread"),
 }
+CPU_COMMON = ("segment", "simd")
 RUN_TIME = ("cuda_emulation.cpp", "synchronisation.cpp", "fiber.cpp")  # never instrumented
 
 
@@ -120,6 +121,17 @@ def build_harness(family: str, sanitizer: str) -> Path:
 def build_planted_faults(sanitizer: str) -> Path:
     """The program with one deliberate fault per kernel."""
     return build_program("planted_faults", [HERE / "planted_faults.cu"], sanitizer)
+
+
+def build_threads(name: str) -> Path:
+    """tests/sanitizers/<name>.cpp with every CPU kernel, on plain threads in place of torch's, under "thread"."""
+    sanitizers = ROOT / "tests" / "sanitizers"
+    flags = (*SANITIZERS["thread"], "-fopenmp-simd", "-Wno-psabi")
+    flags += tuple(f"-I{path}" for path in (sanitizers / "threads", ROOT / "csrc", ROOT / "tests"))
+    kernels = [*ROOT.glob("csrc/*/*_cpu.cpp"), *(ROOT / "csrc" / "common" / f"{file}.cpp" for file in CPU_COMMON)]
+    kernels += ROOT.glob("csrc/ranking/group_index.cpp")
+    sources = [(path, flags, f"threads/{path.parent.name}") for path in (sanitizers / f"{name}.cpp", *sorted(kernels))]
+    return _build(BUILD / "threads" / name, sources, (*flags, "-pthread"))
 
 
 def build_emulated_ops() -> Path:

@@ -1,9 +1,12 @@
 #include "harness.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
 #include "common/half.h"
+#include "pointwise_loss/click_loss_kernels.h"
+#include "pointwise_loss/pair_loss_kernels.h"
 #include "pointwise_loss/pointwise_loss_kernels.h"
 
 using namespace harness;
@@ -181,5 +184,111 @@ HARNESS_CASE(a_propensity_outside_its_range_is_found) {
     debias::cuda::weighted_loss(LossKind::mse, WeightKind::propensity, args, static_cast<const double*>(nullptr),
                                 workspace.data(), nullptr);
     expect(!debias::cuda::read_sums(workspace.data(), nullptr).valid, "propensity " + std::to_string(bad));
+  }
+}
+
+HARNESS_CASE(click_losses_match_their_formulas) {
+  using debias::ClickLoss;
+  constexpr int64_t n = 300;
+  for (ClickLoss kind :
+       {ClickLoss::exposure, ClickLoss::exposure_logit, ClickLoss::relmf_square, ClickLoss::relmf_log}) {
+    for (bool soft : {true, false}) {
+      const bool logit = kind == ClickLoss::exposure_logit;
+      const auto s = uniform(n, -3, 3, 1), x = uniform(n, logit ? -3 : 0.05f, logit ? 3 : 1, 3);
+      auto clicks = uniform(n, 0, 1, 2);
+      if (!soft)
+        for (float& click : clicks) click = click < 0.3f ? 1.0f : 0.0f;
+      std::vector<float> values(n), d_score(n), d_click(n), d_source(n);
+      const debias::ClickLossArgs<float> args{s.data(),
+                                              clicks.data(),
+                                              x.data(),
+                                              values.data(),
+                                              d_score.data(),
+                                              soft ? d_click.data() : nullptr,
+                                              d_source.data(),
+                                              n,
+                                              2.0,
+                                              0.1};
+      std::vector<double> workspace(debias::cuda::row_loss_workspace(n));
+      debias::cuda::click_loss(kind, args, workspace.data(), nullptr);
+      const RowSums sums = debias::cuda::read_sums(workspace.data(), nullptr);
+      expect(sums.valid && sums.weight == 0, "clicks and exposures are in their ranges");
+      for (int64_t k = 0; k < n; ++k) {
+        const double p = 1 / (1 + std::exp(-s[k])), r = clicks[k];
+        const double exposure = logit ? 1 / (1 + std::exp(-static_cast<double>(x[k]))) : x[k],
+                     dx = exposure * (1 - exposure);
+        const double c = std::fmax(exposure, 0.1), w = r / c, dw = exposure > 0.1 ? -w / c : 0, joint = exposure * p;
+        double wanted[4];
+        if (kind == ClickLoss::relmf_square) {
+          const double form[] = {w * (1 - p) * (1 - p) + (1 - w) * p * p, 2 * p * (1 - p) * (p - w), (1 - 2 * p) / c,
+                                 (1 - 2 * p) * dw};
+          std::copy(form, form + 4, wanted);
+        } else if (kind == ClickLoss::relmf_log) {
+          const double form[] = {std::log1p(std::exp(s[k])) - w * s[k], p - w, -s[k] / c, -s[k] * dw};
+          std::copy(form, form + 4, wanted);
+        } else {
+          const double form[] = {-r * std::log(joint) - (1 - r) * std::log1p(-joint),
+                                 -r * (1 - p) + (1 - r) * joint * (1 - p) / (1 - joint),
+                                 std::log1p(-joint) - std::log(joint),
+                                 (-r / exposure + (1 - r) * p / (1 - joint)) * (logit ? dx : 1)};
+          std::copy(form, form + 4, wanted);
+        }
+        expect_close("value", values[k], wanted[0], 2e-5);
+        expect_close("slope in the score", d_score[k], 2 * wanted[1], 2e-5);
+        if (soft) expect_close("slope in the click", d_click[k], 2 * wanted[2], 2e-5);
+        expect_close("slope in the exposure", d_source[k], 2 * wanted[3], 2e-5);
+      }
+    }
+  }
+}
+
+HARNESS_CASE(a_bad_click_and_a_bad_exposure_are_told_apart) {
+  const std::vector<float> scores(300, 0.5f);
+  for (int which : {0, 1}) {
+    std::vector<float> clicks(300, 1.0f), exposures(300, 0.5f);
+    (which == 0 ? clicks : exposures)[277] = which == 0 ? 1.5f : 0.0f;
+    const debias::ClickLossArgs<float> args{
+        scores.data(), clicks.data(), exposures.data(), nullptr, nullptr, nullptr, nullptr, 300, 1.0, 0.0};
+    std::vector<double> workspace(debias::cuda::row_loss_workspace(300));
+    debias::cuda::click_loss(debias::ClickLoss::exposure, args, workspace.data(), nullptr);
+    const RowSums sums = debias::cuda::read_sums(workspace.data(), nullptr);
+    expect(sums.valid == (which == 0) && sums.weight == (which == 0 ? 1 : 0), "one bad row");
+  }
+}
+
+HARNESS_CASE(pair_losses_match_their_formulas) {
+  using debias::PairKind;
+  constexpr int64_t n = 300;
+  const auto positive = uniform(n, -3, 3, 1), negative = uniform(n, -3, 3, 2), weights = uniform(n, 0, 2, 3);
+  const auto m_positive = uniform(n, 0.05f, 1, 4), m_negative = uniform(n, 0.05f, 1, 5);
+  for (PairKind kind : {PairKind::bpr, PairKind::pda}) {
+    const bool pda = kind == PairKind::pda;
+    std::vector<float> values(n), d_positive(n), d_negative(n), d_weight(n);
+    const debias::PairLossArgs<float> args{positive.data(),
+                                           negative.data(),
+                                           pda ? weights.data() : nullptr,
+                                           pda ? m_positive.data() : nullptr,
+                                           pda ? m_negative.data() : nullptr,
+                                           values.data(),
+                                           d_positive.data(),
+                                           d_negative.data(),
+                                           d_weight.data(),
+                                           n,
+                                           2.0,
+                                           0.3};
+    std::vector<double> workspace(debias::cuda::row_loss_workspace(n));
+    debias::cuda::pair_loss(kind, args, workspace.data(), nullptr);
+    expect(debias::cuda::read_sums(workspace.data(), nullptr).valid, "popularities are in their range");
+    for (int64_t k = 0; k < n; ++k) {
+      const double w = pda ? weights[k] : 1, a = pda ? std::pow(m_positive[k], 0.3) : 1;
+      const double b = pda ? std::pow(m_negative[k], 0.3) : 1;
+      const auto raised = [&](double s) { return !pda ? s : (s > 0 ? s + 1 : std::exp(s)); };
+      const auto slope = [&](double s) { return pda && s < 0 ? std::exp(s) : 1.0; };
+      const double z = a * raised(positive[k]) - b * raised(negative[k]), e = -1 / (1 + std::exp(z));
+      expect_close("value", values[k], w * std::log1p(std::exp(-z)), 2e-5);
+      expect_close("slope in the positive score", d_positive[k], 2 * w * e * a * slope(positive[k]), 2e-5);
+      expect_close("slope in the negative score", d_negative[k], -2 * w * e * b * slope(negative[k]), 2e-5);
+      expect_close("slope in the weight", d_weight[k], 2 * std::log1p(std::exp(-z)), 2e-5);
+    }
   }
 }

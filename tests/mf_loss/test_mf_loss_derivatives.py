@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import Device
-from mf_loss.specs import EVERYTHING, FULL, SPECS
-from ops.cases import Spec, assert_near, sample_inputs, value_and_gradients
+from mf_loss.specs import EVERYTHING, FULL, SPECS, samples
+from ops.cases import Spec, assert_near, value_and_gradients
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, vmap
@@ -24,14 +24,14 @@ def fresh_compiler() -> None:
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_first_and_second_derivatives(spec: Spec) -> None:
-    function, leaves = sample_inputs(spec, 3, users=3, items=2, factors=2).of_differentiable()
+    function, leaves = samples(spec, 3, users=3, items=2, factors=2).of_differentiable()
     assert gradcheck(function, leaves, fast_mode=spec not in FULL)
     assert gradgradcheck(function, leaves, fast_mode=spec not in FULL)
 
 
 @pytest.mark.parametrize("name", EVERYTHING.differentiable)
 def test_derivatives_in_one_argument_alone(name: str) -> None:
-    case = sample_inputs(EVERYTHING, 4)
+    case = samples(EVERYTHING, 4)
     leaf = case.leaves()[name]
     assert gradcheck(lambda value: case.fused(**{name: value}), (leaf,))
     if name != "weights":
@@ -40,7 +40,7 @@ def test_derivatives_in_one_argument_alone(name: str) -> None:
 
 def test_third_derivative_by_chained_backward_passes() -> None:
     def third(which: str) -> list[Tensor]:
-        function, leaves = sample_inputs(EVERYTHING, 5).of_differentiable(which)
+        function, leaves = samples(EVERYTHING, 5).of_differentiable(which)
         value = function(*leaves).pow(3)
         for _ in range(3):
             gradients = torch.autograd.grad(value, leaves, create_graph=True, allow_unused=True, materialize_grads=True)
@@ -52,7 +52,7 @@ def test_third_derivative_by_chained_backward_passes() -> None:
 
 
 def test_backward_passes_over_one_graph_agree() -> None:
-    function, leaves = sample_inputs(EVERYTHING).of_differentiable()
+    function, leaves = samples(EVERYTHING).of_differentiable()
     value = function(*leaves)
     passes = [torch.autograd.grad(value, leaves, retain_graph=True) for _ in "ab"]
     passes.append(torch.autograd.grad(value, leaves, create_graph=True))
@@ -62,14 +62,14 @@ def test_backward_passes_over_one_graph_agree() -> None:
 
 
 def test_gradcheck_over_batched_cotangents() -> None:
-    function, leaves = sample_inputs(EVERYTHING, 4).of_differentiable()
+    function, leaves = samples(EVERYTHING, 4).of_differentiable()
     assert gradcheck(function, leaves, check_batched_grad=True)
 
 
 @pytest.mark.parametrize("rows", [3, 100000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_sparse_gradients_equal_dense_ones(rows: int, dtype: torch.dtype, device: Device) -> None:
-    case = sample_inputs(EVERYTHING, 200, dtype=dtype, device=device.tensors, users=rows, items=rows + 1)
+    case = samples(EVERYTHING, 200, dtype=dtype, device=device.tensors, users=rows, items=rows + 1)
 
     def gradients(sparse_grad: bool) -> dict[str, Tensor]:
         leaves = case.leaves()
@@ -87,7 +87,7 @@ def test_sparse_gradients_equal_dense_ones(rows: int, dtype: torch.dtype, device
 
 
 def test_sparse_gradients_are_for_eager_first_derivatives() -> None:
-    case = sample_inputs(EVERYTHING)
+    case = samples(EVERYTHING)
     leaf = case.leaves()["user_factors"]
 
     def loss(factors: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def test_sparse_gradients_are_for_eager_first_derivatives() -> None:
 
 @pytest.mark.parametrize("needs", [511, 0, 1, 32])
 def test_opcheck(needs: int) -> None:
-    case = sample_inputs(EVERYTHING)
+    case = samples(EVERYTHING)
     differentiable = [name for name in ORDER if name not in ("users", "items")]
     tensors = []
     for name in ORDER:
@@ -115,20 +115,20 @@ def test_opcheck(needs: int) -> None:
 
 
 def test_needs_that_leave_out_a_leaf_raise() -> None:
-    leaves = sample_inputs(EVERYTHING).leaves()
-    tensors = [leaves.get(name, sample_inputs(EVERYTHING).tensors.get(name)) for name in ORDER]
+    leaves = samples(EVERYTHING).leaves()
+    tensors = [leaves.get(name, samples(EVERYTHING).tensors.get(name)) for name in ORDER]
     with pytest.raises(RuntimeError, match=r"needs=1 leaves out arguments \[1, 4, 5, 6, 7, 8, 10\]"):
         OPS.mf_loss(*tensors, 0.0, "mse", "sum", True, 1)
 
 
 @pytest.mark.parametrize("spec", FULL, ids=str)
 def test_called_by_hand_it_is_differentiable_twice(spec: Spec) -> None:
-    case = sample_inputs(spec, 4)
+    case = samples(spec, 4)
 
     def by_hand(*values: Tensor) -> Tensor:
         tensors = {**case.tensors, **dict(zip(spec.differentiable, values, strict=True))}
-        needs = 511 if "pseudo_targets" in spec.tensors else 255
-        return OPS.mf_loss(*(tensors.get(name) for name in ORDER), 0.0, "bce", "mean", True, needs)[0]
+        loss = dict(spec.options)["loss"]
+        return OPS.mf_loss(*(tensors.get(name) for name in ORDER), 0.0, loss, "mean", True, 511)[0]
 
     leaves = tuple(case.leaves().values())
     assert gradcheck(by_hand, leaves)
@@ -137,7 +137,7 @@ def test_called_by_hand_it_is_differentiable_twice(spec: Spec) -> None:
 
 @pytest.mark.parametrize("spec", FULL, ids=str)
 def test_compiled_equals_eager(spec: Spec) -> None:
-    function, leaves = sample_inputs(spec).of_differentiable()
+    function, leaves = samples(spec).of_differentiable()
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     for got, wanted in zip(value_and_gradients(compiled, leaves), value_and_gradients(function, leaves), strict=True):
         assert_near(got, wanted, 4)
@@ -146,7 +146,7 @@ def test_compiled_equals_eager(spec: Spec) -> None:
 
 
 def test_meta_tensors_give_shapes() -> None:
-    value = sample_inputs(EVERYTHING).map(lambda tensor: tensor.to("meta")).fused()
+    value = samples(EVERYTHING).map(lambda tensor: tensor.to("meta")).fused()
     assert value.is_meta
     assert value.shape == ()
     assert value.dtype == torch.float64
@@ -154,7 +154,7 @@ def test_meta_tensors_give_shapes() -> None:
 
 @pytest.mark.parametrize("spec", FULL, ids=str)
 def test_transforms(spec: Spec) -> None:
-    case = sample_inputs(spec, 4)
+    case = samples(spec, 4)
     fused, leaves = case.of_differentiable()
     twin, _ = case.of_differentiable("reference")
     values = tuple(leaf.detach() for leaf in leaves)
@@ -171,7 +171,7 @@ def test_transforms(spec: Spec) -> None:
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_vmap_over_tables() -> None:
-    case = sample_inputs(EVERYTHING, 4)
+    case = samples(EVERYTHING, 4)
     tables = torch.stack([case.tensors["user_factors"], case.tensors["user_factors"] / 2])
     for of in (lambda f: f, grad):
         got = vmap(of(lambda table: case.fused(user_factors=table)))(tables)
@@ -181,7 +181,7 @@ def test_vmap_over_tables() -> None:
 def test_forward_mode_is_refused_and_never_silently_zero() -> None:
     import torch.autograd.forward_ad as forward_ad
 
-    case = sample_inputs(EVERYTHING)
+    case = samples(EVERYTHING)
     factors = case.tensors["user_factors"]
     with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
         case.fused(user_factors=forward_ad.make_dual(factors, torch.ones_like(factors)))

@@ -85,6 +85,9 @@ def make_problem(
     }
     if options.get("loss") == "bce":
         tensors["targets"] = tensors["targets"].double().sigmoid().to(dtype)
+    if options.get("loss") in ("exposure", "relmf"):
+        tensors["targets"] = (tensors["targets"] > 0).to(dtype)
+        tensors["exposures"] = 0.1 + 0.8 * normal(n).double().sigmoid().to(dtype)
     if bias:
         tensors |= {"user_bias": normal(n_users), "item_bias": normal(n_items)}
     if weights:

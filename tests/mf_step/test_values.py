@@ -18,6 +18,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"loss": "mse", "pseudo_targets": True, "l2": 0.1, "decay_bias": True},
     {"loss": "bce", "pseudo_targets": True, "weights": False},
     {"loss": "mae", "pseudo_targets": True, "bias": False},
+    {"loss": "exposure", "l2": 0.1},
+    {"loss": "relmf", "reduction": "mean"},
 ]
 
 
@@ -28,7 +30,8 @@ def test_steps_equal_the_reference(kind: str, options: dict[str, Any], device: D
     expected = problem.reference()
     for _ in range(3):
         value = problem.step()
-        assert value.dtype == torch.float64 and value.shape == ()
+        assert value.dtype == torch.float64
+        assert value.shape == ()
         torch.testing.assert_close(value.cpu(), expected.reference_step(), rtol=1e-11, atol=0)
     assert problem.optimizer.steps == 3
     assert_close(problem.tables(), expected.tables(), 1e-11)
@@ -104,7 +107,8 @@ def test_nan_reaches_the_rows_that_meet_it_and_no_other(kind: str, device: Devic
     assert torch.isnan(problem.step())
     bad_users = problem.tensors["user_factors"].isnan().any(1).nonzero().flatten().tolist()
     bad_items = problem.tensors["item_factors"].isnan().any(1).nonzero().flatten().tolist()
-    assert bad_users == [user] and bad_items == [item]
+    assert bad_users == [user]
+    assert bad_items == [item]
     assert problem.tensors["user_bias"].isnan().nonzero().flatten().tolist() == [user]
 
 

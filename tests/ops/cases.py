@@ -28,7 +28,8 @@ class Spec:
     options: tuple[tuple[str, Any], ...]
 
     def __str__(self) -> str:
-        given = [name for name in self.tensors if name not in ("scores", "targets", "observed", "pseudo_targets")]
+        usual = ("scores", "clicks", "targets", "observed", "pseudo_targets", "positive_scores", "negative_scores")
+        given = [name for name in self.tensors if name not in usual]
         return "-".join([self.op, *given, *(f"{name}={value}" for name, value in self.options)])
 
 
@@ -83,6 +84,28 @@ def _loss_specs() -> Iterator[Spec]:
             yield Spec("snips_loss", (*pair, source), (*pair, source), (("loss", loss), ("normaliser", (90.0, 40))))
 
 
+def _click_specs() -> Iterator[Spec]:
+    for reduction in REDUCTIONS:
+        options = (("reduction", reduction),)
+        for source in ("exposures", "exposure_logits"):
+            rows = ("scores", "clicks", source)
+            yield Spec("exposure_loss", rows, rows, options)
+        for form in ("square", "log"):
+            rows = ("scores", "clicks", "exposures")
+            yield Spec("relmf_loss", rows, rows, (("form", form), *options))
+            yield Spec("relmf_loss", rows, rows, (("form", form), ("clip_min", 0.3), *options))
+
+
+def _pair_specs() -> Iterator[Spec]:
+    pair, popularity = ("positive_scores", "negative_scores"), ("positive_popularity", "negative_popularity")
+    for reduction in REDUCTIONS:
+        options = (("reduction", reduction),)
+        for rows in (pair, (*pair, "weights")):
+            yield Spec("pair_loss", rows, rows, options)
+            yield Spec("pair_loss", rows, rows, (("kind", "pda"), *options))
+            yield Spec("pair_loss", (*rows, *popularity), rows, (("kind", "pda"), ("gamma", 0.2), *options))
+
+
 def _interd_specs() -> Iterator[Spec]:
     """Forms whose slope is the derivative of their value: a detached target that follows the score has another one."""
     teachers, scores = ("scores", "biased", "debiased"), ("scores",)
@@ -104,13 +127,18 @@ def _score_specs() -> Iterator[Spec]:
 
 
 LOSS_SPECS = list(_loss_specs())
+CLICK_SPECS = list(_click_specs())
+PAIR_SPECS = list(_pair_specs())
 INTERD_SPECS = list(_interd_specs())
 SCORE_SPECS = list(_score_specs())
-SPECS = LOSS_SPECS + INTERD_SPECS + SCORE_SPECS
+SPECS = LOSS_SPECS + CLICK_SPECS + PAIR_SPECS + INTERD_SPECS + SCORE_SPECS
 # One of each operator, with every tensor that it can take.
 SMALL = [Spec("pointwise_loss", ("scores", "targets", "weights"), ("scores", "targets", "weights"), (("loss", "bce"),))]
 SMALL += [s for s in LOSS_SPECS if s.op == "ips_loss" and s.options == (("loss", "mse"), ("reduction", "mean"))]
 SMALL += [s for s in LOSS_SPECS if s.op == "snips_loss" and s.options == (("loss", "bce"),)]
+SMALL += [next(s for s in CLICK_SPECS if s.op == "exposure_loss")]
+SMALL += [next(s for s in CLICK_SPECS if s.op == "relmf_loss" and "clip_min" in dict(s.options))]
+SMALL += [next(s for s in PAIR_SPECS if len(s.tensors) == 5)]
 SMALL += INTERD_SPECS[:1]
 SMALL += [s for s in LOSS_SPECS if s.op == "dr_loss" and s.options == (("loss", "bce"), ("reduction", "mean"))]
 SMALL += [SCORE_SPECS[-1]]
@@ -128,6 +156,13 @@ RANGES = {
     "debiased_weight": (0.2, 2.0),
     "propensities": (0.05, 1.0),
     "propensity_logits": (-3.0, 3.0),
+    "clicks": (0.05, 0.95),
+    "exposures": (0.05, 0.95),
+    "exposure_logits": (-3.0, 3.0),
+    "positive_scores": (-3.0, 3.0),
+    "negative_scores": (-3.0, 3.0),
+    "positive_popularity": (0.05, 1.0),
+    "negative_popularity": (0.05, 1.0),
 }
 
 

@@ -15,7 +15,8 @@ import debias_ext
 
 ROWS = ("scores", "targets", "weights", "pseudo_targets", "propensities", "propensity_logits", "observed")
 ARGUMENTS = [(spec, name) for spec in SMALL for name in spec.tensors]
-OPTIONAL = ("weights", "ratings", "debiased_weight", "user_bias", "item_bias", "propensities", "propensity_logits")
+OPTIONAL = ("weights", "ratings", "debiased_weight", "user_bias", "item_bias")
+ALTERNATIVES = {"ips_loss": "propensities", "snips_loss": "propensities", "exposure_loss": "exposures"}
 IDS = [f"{spec}:{name}" for spec, name in ARGUMENTS]
 
 
@@ -33,12 +34,13 @@ def test_something_else_than_a_tensor(spec: Spec, name: str, device: Device) -> 
     case = sample_inputs(spec, device=device.tensors)
     assert_refused(case, f"^{name} must be ", **{name: "text"})
     assert_refused(case, f"^{name} must be ", **{name: [1.0] * 7})
-    if name not in (*OPTIONAL, "offset"):
+    alternative = ALTERNATIVES.get(spec.op, "none")
+    if name in (alternative, alternative.replace("ies", "y").removesuffix("s") + "_logits"):
+        assert_refused(case, f"exactly one of {alternative} and .*_logits, got neither", **{name: None})
+    elif name.endswith("_popularity"):
+        assert_refused(case, f"^{name} must be given together with", **{name: None})
+    elif name not in (*OPTIONAL, "offset"):
         assert_refused(case, f"^{name} must be a torch.Tensor, got NoneType", **{name: None})
-    elif name == "propensities" and spec.op == "dr_loss":
-        assert_refused(case, "^propensities must be a torch.Tensor, got NoneType", propensities=None)
-    elif name.startswith("propensit"):
-        assert_refused(case, "exactly one of propensities and propensity_logits, got neither", **{name: None})
 
 
 @pytest.mark.parametrize(("spec", "name"), ARGUMENTS, ids=IDS)
@@ -62,13 +64,14 @@ def test_shape(spec: Spec, name: str, device: Device) -> None:
     case = sample_inputs(spec, device=device.tensors)
     value = case.tensors[name]
     grown = torch.cat([value.reshape(-1, *value.shape[1:]), value.reshape(-1, *value.shape[1:])])
-    if name in ("scores", "users"):  # the next argument is the one that no longer fits
-        assert_refused(case, "^(targets|biased|items) must have the shape of", **{name: grown})
+    if name in (spec.tensors[0], "users") and name != "user_factors":  # the next argument no longer fits
+        following = "items" if name == "users" else spec.tensors[1]
+        assert_refused(case, f"^{following} must have the shape of", **{name: grown})
     elif name in ("user_factors", "item_factors"):
         assert_refused(case, "^item_factors must have as many columns as user_factors", **{name: value[:, :2]})
     else:
         assert_refused(case, f"^{name} must have (the )?shape", **{name: grown})
-    if name not in ("scores", "offset"):
+    if name not in ("scores", "positive_scores", "offset"):
         assert_refused(case, f"^{name} must have", **{name: value.unsqueeze(0)})
 
 

@@ -102,7 +102,7 @@ def test_losses_run_in_float32_under_autocast(spec: Spec, dtype: torch.dtype, de
     leaves = case.leaves()
     with torch.autocast(device.tensors, dtype=torch.bfloat16):
         value = case.fused(**leaves)
-        mixed = case.fused(scores=case.tensors["scores"].float())
+        mixed = case.fused(**{spec.tensors[0]: case.tensors[spec.tensors[0]].float()})
     value.backward()
     assert value.dtype == mixed.dtype == torch.float32
     assert_near(value.detach(), case.double().reference(), 32)

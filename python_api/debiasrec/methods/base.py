@@ -22,7 +22,7 @@ from debiasrec.methods.hyperparameters import Hyperparameters
 from debiasrec.methods.options import check_device, check_options
 from debiasrec.methods.task import MethodTask
 from debiasrec.models import MatrixFactorization
-from debiasrec.training.learner import Learner
+from debiasrec.training.learner import LossLearner, RowLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
 from debiasrec.training.validation import make_validator
@@ -33,12 +33,16 @@ if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 
+Learner = RowLearner | LossLearner
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Method(Hyperparameters):
     """A recommender of matrix-factorisation scores, trained on a split.
 
     A method states which rows it trains on (`training_rows`), adds columns to them (`prepare`), and states its
-    objective (`loss`); one with several models also states their turns (`learners`, `step`).
+    weights (`weights`) or another objective (`loss`); one with several models also states their turns (`learners`,
+    `step`).
 
     Attributes (after fit):
         model_: the fitted MatrixFactorization.
@@ -64,7 +68,7 @@ class Method(Hyperparameters):
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The learners by name; "rating" trains the model that predicts."""
-        return {"rating": self._learner(self.model_, self.lr, self.l2)}
+        return {"rating": self._row_learner(self.model_, self.lr, self.l2)}
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before every epoch (from 1)."""
@@ -73,15 +77,33 @@ class Method(Hyperparameters):
         """Epochs at the start during which the predicting model does not train."""
         return 0
 
+    def weights(self, batch: Batch) -> Tensor | None:
+        """The weights of the rated pairs, [B]; None for 1. By default the column "weights", where there is one."""
+        return batch.columns.get("weights")
+
     def loss(self, batch: Batch) -> Tensor:
-        """The objective on a batch without its L2 term, a scalar, differentiable in the tables of `model_`."""
-        raise NotImplementedError
+        """The objective on a batch without its L2 term, a scalar, differentiable in the tables of `model_`.
+
+        By default the weighted squared error of the rated pairs.
+        """
+        return self.model_.loss(batch.users, batch.items, batch["targets"], self.weights(batch), self.reduction)
+
+    def one_pass(self) -> bool:
+        """Whether an epoch does nothing but `RowLearner` steps with the columns "targets" and "weights"."""
+        return True
 
     def step(self, batch: Batch) -> Tensor:
-        """One update on a batch; returns the loss, detached."""
-        loss = self.loss(batch)
-        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
-        return loss.detach()
+        """One update on a batch; returns the loss, detached. By default a fused step down `loss`."""
+        scale = self._l2_scale(len(batch), self.mean_weight_)
+        return self.learners_["rating"].step(batch, batch["targets"], self.weights(batch), scale=scale)
+
+    def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
+        """The steps of an epoch; returns the mean of their losses."""
+        if self.one_pass() and isinstance(loader, FlatLoader):
+            learner = self.learners_["rating"]
+            return float(learner.epoch(loader, number, lambda length: self._l2_scale(length, self.mean_weight_)))
+        losses = [self.step(batch) for batch in loader.epoch(number)]
+        return sum(torch.stack(losses).tolist()) / len(losses)
 
     # What every method does.
 
@@ -127,10 +149,10 @@ class Method(Hyperparameters):
             warmup_epochs=warmup,
             advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
         )
-        task = MethodTask(self, validator)
+        task = MethodTask(self, loader, validator)
         folder = None if checkpoint is None else Path(checkpoint)
         identity = self._identity(split) if folder else None
-        train(task, loader, run, progress=progress, checkpoint=folder, identity=identity, resume=resume)
+        train(task, run, progress=progress, checkpoint=folder, identity=identity, resume=resume)
         self._finish(run, time.perf_counter() - started)
         return self
 
@@ -148,7 +170,7 @@ class Method(Hyperparameters):
         columns = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
         self.offset_ = float(np.mean(targets, dtype=np.float64)) if self.target == "stars" else 0.0
         self.model_ = self._model(self.factors, 0, device, self.offset_)
-        self.learners_ = self.learners(device)
+        self.learners_: dict[str, Any] = self.learners(device)
         return self._loader(columns)
 
     def _loader(self, columns: dict[str, Tensor]) -> FlatLoader | BlockLoader:
@@ -166,8 +188,12 @@ class Method(Hyperparameters):
         seed = (self.seed, 0, stream)
         return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
 
-    def _learner(self, model: MatrixFactorization, lr: float, l2: float) -> Learner:
-        return Learner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
+    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float) -> RowLearner:
+        options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
+        return RowLearner(model, lr=lr, l2=l2, **options)
+
+    def _loss_learner(self, model: MatrixFactorization, lr: float, l2: float) -> LossLearner:
+        return LossLearner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
 
     def _l2_scale(self, rated: float, mean_weight: float) -> float:
         """The factor of the L2 term beside the errors of `rated` pairs with weights of that mean."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 import debias_ext
+from debias_ext import ConstantTarget, DRTarget, FactorTables
+from debiasrec.methods.base import Learner
 from debiasrec.methods.ips import IPS
-from debiasrec.models import all_pairs_inner, sampled_pairs
-from debiasrec.training.learner import Learner
+from debiasrec.models import sampled_pairs
 from debiasrec.training.loader import Batch
 
 
@@ -56,7 +57,14 @@ class DR(IPS):
         self.imputation_ = self._model(self.imputation_factors, 1, device, offset)
         lr = self.lr if self.imputation_lr is None else self.imputation_lr
         l2 = self.l2 if self.imputation_l2 is None else self.imputation_l2
-        return {**super().learners(device), "imputation": self._learner(self.imputation_, lr, l2)}
+        return {
+            "rating": self._loss_learner(self.model_, self.lr, self.l2),
+            "imputation": self._row_learner(self.imputation_, lr, l2),
+        }
+
+    def one_pass(self) -> bool:
+        """Two models take turns."""
+        return False
 
     def warmup_epochs(self) -> int:
         """The first stage."""
@@ -81,22 +89,15 @@ class DR(IPS):
     def _imputation_step(self, batch: Batch, residuals: Tensor) -> Tensor:
         if not len(batch):
             return residuals.new_zeros(())
-        imputed = self.imputation_.score(batch.users, batch.items)
-        loss = debias_ext.ips_loss(imputed, residuals, batch["propensities"], reduction=self.reduction)
-        self.learners_["imputation"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
-        return loss.detach()
+        scale = self._l2_scale(len(batch), self.mean_weight_)
+        return self.learners_["imputation"].step(batch, residuals, batch["weights"], scale=scale)
 
     def loss(self, batch: Batch) -> Tensor:
         """The doubly robust loss of the rating model."""
-        total = self._imputed_part(batch)
-        if len(batch):
-            scores, pseudo = self._scores_and_pseudo(batch.users, batch.items)
-            observed = torch.ones_like(scores, dtype=torch.bool)
-            rated = debias_ext.dr_loss(
-                scores, batch["targets"], pseudo, batch["propensities"], observed, reduction="sum"
-            )
-            # The sum over all pairs holds the rated ones already.
-            total = total + (rated - debias_ext.pointwise_loss(scores, pseudo, loss="mse", reduction="sum"))
+        if batch.block is not None:
+            total = self._block_loss(batch, *batch.block)
+        else:
+            total = self._sampled_loss(batch)
         return total / self._share(batch) if self.reduction == "mean" else total
 
     def _share(self, batch: Batch) -> int:
@@ -110,27 +111,64 @@ class DR(IPS):
         rated = self._share(batch) * self.n_rows_ / (self.n_users_ * self.n_items_)
         return self._l2_scale(rated, 1.0)
 
-    def _scores_and_pseudo(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        scores = self.model_.score(users, items)
+    def _block_loss(self, batch: Batch, users: Tensor, items: Tensor) -> Tensor:
+        """All pairs of the block, through Gram matrices, and the correction on the rated ones."""
+        rows, columns = _places(batch.users, users, self.n_users_), _places(batch.items, items, self.n_items_)
+        rating = self.model_.block(users, items)
+        with torch.no_grad():
+            imputation = self.imputation_.block(users, items)
+        if self.joint:
+            rated = (rows, columns, batch["targets"], batch["weights"])
+            return _block(rating, rated, DRTarget(imputation))
+        # s - g is a factor model itself: its square over all pairs, less the rated ones over q, and (s - t)^2 / q.
+        rated = (rows, columns, torch.zeros_like(batch["targets"]), -batch["weights"])
+        return _block(_difference(rating, imputation), rated, ConstantTarget(0.0)) + self._rated_loss(batch)
+
+    def _sampled_loss(self, batch: Batch) -> Tensor:
+        pairs = sampled_pairs(self.n_users_, self.n_items_, len(batch), batch.generator, batch.users.device)
+        every = self._share(batch) * self.model_.loss(*pairs, self._pseudo_targets(*pairs), None, "mean")
+        return every + self._correction(batch)
+
+    def _pseudo_targets(self, users: Tensor, items: Tensor) -> Tensor:
         with torch.no_grad():
             imputed = self.imputation_.score(users, items)
-        return scores, (scores.detach() + imputed if self.joint else imputed)
+            return self.model_.score(users, items) + imputed if self.joint else imputed
 
-    def _imputed_part(self, batch: Batch) -> Tensor:
-        """The sum of (s - p)^2 over the pairs that the batch stands for."""
-        if batch.block is not None:
-            return self._block_sum(*batch.block)
-        pairs = sampled_pairs(self.n_users_, self.n_items_, len(batch), batch.generator, batch.users.device)
-        scores, pseudo = self._scores_and_pseudo(*pairs)
-        return self._share(batch) * debias_ext.pointwise_loss(scores, pseudo, loss="mse", reduction="mean")
+    def _correction(self, batch: Batch) -> Tensor:
+        """sum over the rated pairs of ((s - t)^2 - (s - p)^2) / q."""
+        users, items = batch.users, batch.items
+        imputed = self.model_.loss(users, items, self._pseudo_targets(users, items), batch["weights"], "sum")
+        return self._rated_loss(batch) - imputed
 
-    def _block_sum(self, users: Tensor, items: Tensor) -> Tensor:
-        rating = (self.model_.user_side(users), self.model_.item_side(items))
-        with torch.no_grad():
-            imputed = (self.imputation_.user_side(users), self.imputation_.item_side(items))
-            imputed_square = all_pairs_inner(imputed, imputed)
-        cross = all_pairs_inner(imputed, rating)
-        if not self.joint:
-            return all_pairs_inner(rating, rating) - 2.0 * cross + imputed_square
-        # Value g^2, slope -2g.
-        return imputed_square - 2.0 * (cross - cross.detach())
+    def _rated_loss(self, batch: Batch) -> Tensor:
+        return self.model_.loss(batch.users, batch.items, batch["targets"], batch["weights"], "sum")
+
+
+def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
+    """Where the indices, out of `count`, stand in a block that holds them all."""
+    places = block.new_empty(count)
+    places[block] = torch.arange(len(block), device=block.device)
+    return places.index_select(0, indices)
+
+
+def _block(
+    model: FactorTables, rated: tuple[Tensor, Tensor, Tensor, Tensor], unobserved: DRTarget | ConstantTarget
+) -> Tensor:
+    return debias_ext.block_loss(
+        model.user_factors,
+        model.item_factors,
+        user_bias=model.user_bias,
+        item_bias=model.item_bias,
+        rated=rated,
+        unobserved=unobserved,
+    )
+
+
+def _difference(first: FactorTables, second: FactorTables) -> FactorTables:
+    """The factor model whose scores are those of the first less those of the second."""
+    return FactorTables(
+        torch.cat([first.user_factors, second.user_factors], 1),
+        torch.cat([first.item_factors, -second.item_factors], 1),
+        first.user_bias - second.user_bias,  # type: ignore[operator]
+        first.item_bias - second.item_bias,  # type: ignore[operator]
+    )

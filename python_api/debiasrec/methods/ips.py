@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
-import debias_ext
 from debiasrec.methods.base import Method
 from debiasrec.propensity import make_propensity
-from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
@@ -42,7 +39,7 @@ class IPS(Method):
     clip_min: float | None = None
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
-        """Fit the propensity model on the split and evaluate it on the training rows."""
+        """Fit the propensity model on the split; the weights of the training rows are the inverse propensities."""
         name = self.propensity
         if name == "auto":
             name = "popularity" if split.uniform_train is None else "naive_bayes"
@@ -53,10 +50,6 @@ class IPS(Method):
             options["clip_min"] = self.clip_min
         self.propensity_ = make_propensity(name, **options).fit(split)
         propensities = self.propensity_.predict(rows.users, rows.items, rows.ratings)
-        self.mean_weight_ = float(np.mean(1.0 / propensities))
-        return {"propensities": propensities.astype(np.float32)}
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The weighted squared error."""
-        scores = self.model_.score(batch.users, batch.items)
-        return debias_ext.ips_loss(scores, batch["targets"], batch["propensities"], reduction=self.reduction)
+        weights = 1.0 / propensities
+        self.mean_weight_ = float(np.mean(weights))
+        return {"weights": weights.astype(np.float32)}

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
-
-import debias_ext
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
-from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
@@ -28,11 +24,6 @@ class MF(Method):
     name: ClassVar[str] = "mf"
     summary: ClassVar[str] = "matrix factorisation on the biased ratings; no correction"
     source: ClassVar[str] = "Koren, Bell, Volinsky, Computer 42(8), 2009"
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The mean or summed squared error."""
-        scores = self.model_.score(batch.users, batch.items)
-        return debias_ext.pointwise_loss(scores, batch["targets"], loss="mse", reduction=self.reduction)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from debiasrec.data.validation import is_whole
 from debiasrec.errors import DebiasRecError
@@ -15,9 +14,6 @@ from debiasrec.models import MatrixFactorization
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
-
-# Users scored at once: the score matrix of a chunk stays at a few million floats.
-_CHUNK_SCORES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,6 @@ class Catalogue:
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=data.n_users))])
         return Catalogue(data.user_ids, data.item_ids, offsets, items[np.argsort(users, kind="stable")])
 
-    def seen(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(positions in `users`, items) of all seen pairs of the users."""
-        counts = self.seen_offsets[users + 1] - self.seen_offsets[users]
-        rows = np.repeat(np.arange(len(users)), counts)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self.seen_items[np.repeat(self.seen_offsets[users], counts) + within]
-
 
 def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: int) -> pd.DataFrame:
     """The k best unseen items of each user; see `Method.recommend`."""
@@ -64,24 +53,14 @@ def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: i
     if len(unknown):
         shown = ", ".join(repr(user) for user in unknown[:5].tolist())
         raise DebiasRecError(f"users: {len(unknown)} of {len(outside)} ids are not in the training data: {shown}")
-    size = max(1, _CHUNK_SCORES // max(len(catalogue.item_ids), 1))
-    starts = range(0, max(len(inside), 1), size)
-    return pd.concat([_best(model, catalogue, inside[i : i + size], k) for i in starts], ignore_index=True)
-
-
-@torch.no_grad()
-def _best(model: MatrixFactorization, catalogue: Catalogue, users: np.ndarray, k: int) -> pd.DataFrame:
-    everything = torch.arange(len(catalogue.item_ids))
-    scores = model.user_side(torch.from_numpy(users)) @ model.item_side(everything).T
-    seen_rows, seen_items = catalogue.seen(users)
-    scores[torch.from_numpy(seen_rows), torch.from_numpy(seen_items)] = -torch.inf
-    best = torch.topk(scores, min(k, scores.shape[1]), dim=1)
-    rows, places = np.nonzero(torch.isfinite(best.values).numpy())
+    most = min(int(k), max(len(catalogue.item_ids), 1))
+    scores, items = model.best(inside, most, seen=(catalogue.seen_offsets, catalogue.seen_items))
+    rows, places = np.nonzero(items >= 0)
     return pd.DataFrame(
         {
-            "user": catalogue.user_ids[users[rows]],
-            "item": catalogue.item_ids[best.indices.numpy()[rows, places]],
-            "score": best.values.numpy()[rows, places],
+            "user": catalogue.user_ids[inside[rows]],
+            "item": catalogue.item_ids[items[rows, places]],
+            "score": scores[rows, places],
             "rank": places + 1,
         }
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 import debias_ext
@@ -37,15 +38,21 @@ class SNIPS(IPS):
     normaliser: str = "full"
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
-        """Propensities, and their full-data normaliser."""
+        """The inverse propensities, over their mean with the full-data normaliser."""
         columns = super().prepare(split, rows)
-        weights = 1.0 / columns["propensities"].astype(np.float64)
+        if self.normaliser == "full":
+            columns["weights"] /= np.float32(self.mean_weight_)
         self.mean_weight_ = 1.0
-        self.normaliser_ = (float(weights.sum()), len(weights)) if self.normaliser == "full" else None
         return columns
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The self-normalised error; the summed reduction multiplies it by the batch size."""
-        scores = self.model_.score(batch.users, batch.items)
-        loss = debias_ext.snips_loss(scores, batch["targets"], batch["propensities"], normaliser=self.normaliser_)
-        return loss * len(batch) if self.reduction == "sum" else loss
+    def one_pass(self) -> bool:
+        """The batch normaliser makes weights of every batch anew."""
+        return self.normaliser == "full"
+
+    def weights(self, batch: Batch) -> Tensor:
+        """(1/q) over its mean: over all rows, or over the batch."""
+        weights = batch["weights"]
+        if self.normaliser == "full":
+            return weights
+        ones = torch.ones_like(weights)
+        return weights / debias_ext.pointwise_loss(ones, 0 * ones, weights)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from debiasrec.models import TABLE_NAMES
+from debiasrec.training.loader import BlockLoader, FlatLoader
 from debiasrec.training.validation import Validator
 
 if TYPE_CHECKING:
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
 
 
 class MethodTask:
-    """The `Task` of a method: its steps, its validation, and the tensors that a checkpoint and early stopping keep."""
+    """The `Task` of a method: its epochs, its validation, and the tensors that a checkpoint and early stopping keep."""
 
-    def __init__(self, method: Method, validator: Validator | None) -> None:
-        self.step, self.begin_epoch = method.step, method.begin_epoch
+    def __init__(self, method: Method, loader: FlatLoader | BlockLoader, validator: Validator | None) -> None:
         self._method = method
+        self._loader = loader
         self._validator = validator
+
+    def epoch(self, number: int) -> float:
+        self._method.begin_epoch(number)
+        return self._method.epoch(self._loader, number)
 
     def validation(self) -> float | None:
         return None if self._validator is None else self._validator(self._method.model_.score)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debiasrec.models.all_pairs import all_pairs_inner, sampled_pairs
 from debiasrec.models.matrix_factorization import TABLE_NAMES, MatrixFactorization
+from debiasrec.models.sampled_pairs import sampled_pairs
 
-__all__ = ["TABLE_NAMES", "MatrixFactorization", "all_pairs_inner", "sampled_pairs"]
+__all__ = ["TABLE_NAMES", "MatrixFactorization", "sampled_pairs"]

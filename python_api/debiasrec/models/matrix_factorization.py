@@ -69,15 +69,57 @@ class MatrixFactorization:
             offset=self.offset,
         )
 
-    def user_side(self, rows: Tensor) -> Tensor:
-        """[P, a + offset, 1] of the given users, [m, d + 2]: scores of a block are user_side @ item_side.T."""
-        bias = self.user_bias[rows].unsqueeze(1) + self.offset
-        return torch.cat([self.user_factors[rows], bias, torch.ones_like(bias)], dim=1)
+    def loss(self, users: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+        """The squared error of pairs, weighted and reduced, differentiable in the tables.
 
-    def item_side(self, rows: Tensor) -> Tensor:
-        """[Q, 1, b] of the given items, [n, d + 2]."""
-        bias = self.item_bias[rows].unsqueeze(1)
-        return torch.cat([self.item_factors[rows], torch.ones_like(bias), bias], dim=1)
+        Args:
+            users, items, targets, weights: [B]; no weights are weights of 1.
+            reduction: "sum" or "mean".
+        """
+        return debias_ext.mf_loss(
+            self.user_factors,
+            self.item_factors,
+            users,
+            items,
+            targets,
+            weights=weights,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            offset=self.offset,
+            reduction=reduction,
+        )
+
+    def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The k items of the highest scores that each user has not seen: (scores, items), both [n, k].
+
+        Args:
+            users: int64 [n], inside indices.
+            k: items per user; places for which no item is left have item -1 and score minus infinity.
+            seen: (offsets [U + 1], items), int64: user u has seen items[offsets[u] : offsets[u + 1]].
+        """
+        scores, items = debias_ext.mf_topk(
+            self.user_factors,
+            self.item_factors,
+            torch.tensor(users),
+            k,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            seen=(torch.tensor(seen[0]), torch.tensor(seen[1])),
+        )
+        return scores.numpy() + np.float32(self.offset), items.numpy()
+
+    def block(self, users: Tensor, items: Tensor) -> debias_ext.FactorTables:
+        """The tables of a user block and an item block, differentiable; the offset goes to the user biases.
+
+        Args:
+            users, items: int64 vectors of distinct inside indices.
+        """
+        return debias_ext.FactorTables(
+            self.user_factors.index_select(0, users),
+            self.item_factors.index_select(0, items),
+            self.user_bias.index_select(0, users) + self.offset,
+            self.item_bias.index_select(0, items),
+        )
 
     def to_(self, device: str | torch.device) -> MatrixFactorization:
         """Move the tables to a device, in place."""

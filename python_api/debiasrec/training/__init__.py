@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from debiasrec.training.early_stopping import EarlyStopping
-from debiasrec.training.learner import Learner
+from debiasrec.training.learner import LossLearner, RowLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import DivergenceError, ProgressEvent, TrainingRun, train
 from debiasrec.training.optimizer import SGD, Adam, make_optimizer
@@ -17,8 +17,9 @@ __all__ = [
     "DivergenceError",
     "EarlyStopping",
     "FlatLoader",
-    "Learner",
+    "LossLearner",
     "ProgressEvent",
+    "RowLearner",
     "TrainingRun",
     "Validator",
     "make_optimizer",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
+import debias_ext
 from debiasrec.models import MatrixFactorization
-from debiasrec.training.loader import Batch
+from debiasrec.training.loader import Batch, FlatLoader
 from debiasrec.training.optimizer import make_optimizer
 
 
-class Learner:
-    """Applies gradient steps to one factor model.
+class RowLearner:
+    """Fits one factor model to weighted targets of pairs, by fused steps: sum of w (s - t)^2.
 
     Args:
         model: the model that is trained.
@@ -19,6 +23,117 @@ class Learner:
         lr: learning rate.
         l2: coefficient of half the squared norm of the distinct factor rows of a step; biases are not decayed.
         l2_rows: "touched" decays the rows of the rated pairs, "block" every user and item of the block.
+        reduction: "sum" or "mean" of the weighted errors of a step.
+    """
+
+    def __init__(
+        self, model: MatrixFactorization, *, optimizer: str, lr: float, l2: float, l2_rows: str, reduction: str
+    ) -> None:
+        self.model = model
+        self.l2 = l2
+        self.l2_rows = l2_rows
+        self.reduction = reduction
+        self.optimizer = debias_ext.MFOptimizer(optimizer, lr)
+        self._steps = torch.zeros((), dtype=torch.int64)
+        for name, table in model.tables().items():
+            self.optimizer.moments(name, table)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a step changes, by name, live: the tables and the state of the optimiser."""
+        state = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state.items()}
+        return {**self.model.tables(), "optimizer.steps": self._steps, **state}
+
+    def step(self, batch: Batch, targets: Tensor, weights: Tensor | None, *, scale: float = 1.0) -> Tensor:
+        """One step on the rated pairs of a batch.
+
+        Args:
+            batch: at least one pair.
+            targets: [B].
+            weights: [B], or None for 1.
+            scale: multiplies l2.
+
+        Returns:
+            The reduced errors before the step, without the L2 term.
+        """
+        users, items, reduction = batch.users, batch.items, self.reduction
+        if self.l2 and self.l2_rows == "block" and batch.block is not None:
+            share = 1.0 if reduction == "sum" else 1.0 / len(batch)
+            users, items, targets, weights = _with_block_rows(batch, targets, weights, share)
+            reduction = "sum"
+        return self._fused(debias_ext.mf_step_, (users, items, targets), weights, scale, reduction=reduction)
+
+    def epoch(self, loader: FlatLoader, number: int, l2_scale: Callable[[int], float]) -> Tensor:
+        """An epoch of steps over the shuffled batches of a loader with columns "targets" and, maybe, "weights".
+
+        Args:
+            loader: all of its data are passed over.
+            number: of the epoch.
+            l2_scale: the factor of l2 in a batch of so many pairs.
+
+        Returns:
+            The mean over the steps of the reduced errors.
+        """
+        columns, size = loader.columns, loader.batch_size
+        data = (columns["users"], columns["items"], columns["targets"])
+        options = {"batch_size": size, "generator_seed": loader.seed, "epoch": number, "reduction": self.reduction}
+        full, rest = divmod(len(loader), size)
+        total = torch.zeros((), dtype=torch.float64)
+        # A last, smaller batch has an L2 and a mean of its own.
+        for steps, length, start in ((full, size, 0), (min(rest, 1), rest, full)):
+            if steps:
+                part = {"start": start, "stop": start + steps, **options}
+                loss = self._fused(debias_ext.mf_epoch_, data, columns.get("weights"), l2_scale(length), **part)
+                total += loss.cpu() * (steps if self.reduction == "mean" else 1)
+        return total / (full + min(rest, 1))
+
+    def _fused(
+        self,
+        operator: Callable[..., Tensor],
+        data: tuple[Tensor, Tensor, Tensor],
+        weights: Tensor | None,
+        scale: float,
+        **options: Any,
+    ) -> Tensor:
+        model = self.model
+        self.optimizer.steps = int(self._steps)
+        loss = operator(
+            model.user_factors,
+            model.item_factors,
+            *data,
+            weights=weights,
+            user_bias=model.user_bias,
+            item_bias=model.item_bias,
+            offset=model.offset,
+            optimizer=self.optimizer,
+            l2=self.l2 * scale,
+            **options,
+        )
+        self._steps.fill_(self.optimizer.steps)
+        return loss
+
+
+def _with_block_rows(
+    batch: Batch, targets: Tensor, weights: Tensor | None, share: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The pairs with weights times `share`, and pairs of weight 0 that touch every user and item of the block."""
+    assert batch.block is not None
+    users, items = batch.block
+    longest = torch.arange(max(len(users), len(items)), device=users.device)
+    weights = torch.full_like(targets, share) if weights is None else weights * share
+    nothing = targets.new_zeros(len(longest))
+    return (
+        torch.cat([batch.users, users[longest % len(users)]]),
+        torch.cat([batch.items, items[longest % len(items)]]),
+        torch.cat([targets, nothing]),
+        torch.cat([weights, nothing]),
+    )
+
+
+class LossLearner:
+    """Applies gradient steps of any differentiable loss to one factor model.
+
+    Args:
+        model, optimizer, lr, l2, l2_rows: as in `RowLearner`.
     """
 
     def __init__(self, model: MatrixFactorization, *, optimizer: str, lr: float, l2: float, l2_rows: str) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import debias_ext
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,7 +42,7 @@ class Batch:
 class _Loader:
     def __init__(self, columns: dict[str, Tensor], seed: int) -> None:
         self.columns = columns
-        self.seed = seed
+        self.seed = int(seed) % 2**63
 
     def __len__(self) -> int:
         return len(self.columns["users"])
@@ -48,8 +50,8 @@ class _Loader:
     def _generator(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch))
 
-    def _ordered(self, order: np.ndarray) -> dict[str, Tensor]:
-        index = torch.from_numpy(order).to(self.columns["users"].device)
+    def _ordered(self, order: Tensor) -> dict[str, Tensor]:
+        index = order.to(self.columns["users"].device)
         return {name: column.index_select(0, index) for name, column in self.columns.items()}
 
     @staticmethod
@@ -64,7 +66,7 @@ class _Loader:
 
 
 class FlatLoader(_Loader):
-    """Shuffled mini-batches of rated pairs; the last one may be smaller.
+    """Shuffled mini-batches of rated pairs, in the order of `debias_ext.mf_epoch_`; the last one may be smaller.
 
     Args:
         columns: "users", "items" (int64 [n]) and further columns [n].
@@ -79,7 +81,7 @@ class FlatLoader(_Loader):
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         generator = self._generator(number)
-        columns = self._ordered(generator.permutation(len(self)))
+        columns = self._ordered(debias_ext.mf_epoch_order(len(self), self.seed, number))
         for start in range(0, len(self), self.batch_size):
             yield self._batch(columns, slice(start, start + self.batch_size), generator)
 
@@ -111,8 +113,6 @@ class BlockLoader(_Loader):
         self.n_users, self.n_items = shape
         self.user_block, self.item_block = block
         self.skip_empty = skip_empty
-        self._users = columns["users"].cpu().numpy()
-        self._items = columns["items"].cpu().numpy()
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch."""
@@ -122,12 +122,13 @@ class BlockLoader(_Loader):
         shuffled = [_chunks(self.n_items, self.item_block, generator) for _ in user_blocks]
         n_item_blocks = -(-self.n_items // self.item_block)
         n_blocks = len(user_blocks) * n_item_blocks
-        # 16-bit keys take numpy's radix sort, several times faster than a comparison sort.
-        dtype = np.uint16 if n_blocks <= 2**16 else np.int64
+        # 16-bit keys take a radix sort of two passes.
+        dtype = np.int16 if n_blocks < 2**15 else np.int64
         block_of = np.stack([part + k * n_item_blocks for k, (_, part) in enumerate(shuffled)]).astype(dtype)
-        keys = block_of[user_part[self._users], self._items]
-        columns = self._ordered(np.argsort(keys, kind="stable"))
-        ends = np.cumsum(np.bincount(keys, minlength=n_blocks)).tolist()
+        cells = torch.from_numpy(user_part * self.n_items).to(device).index_select(0, self.columns["users"])
+        keys = torch.from_numpy(block_of).flatten().to(device).index_select(0, cells.add_(self.columns["items"]))
+        columns = self._ordered(torch.argsort(keys, stable=True))
+        ends = torch.bincount(keys, minlength=n_blocks).cumsum(0).tolist()
         start = 0
         for block, end in enumerate(ends):
             if end > start or not self.skip_empty:

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.training import checkpoint as storage
 from debiasrec.training.early_stopping import EarlyStopping
-from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 
 # A checkpoint is written when this many seconds have passed since the last one, and at the end.
 CHECKPOINT_SECONDS = 2.0
@@ -38,11 +36,8 @@ class ProgressEvent:
 class Task(Protocol):
     """What the loop trains."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Called before epoch `epoch` (from 1)."""
-
-    def step(self, batch: Batch) -> Tensor:
-        """One update of the tensors; returns the loss it saw, a scalar."""
+    def epoch(self, number: int) -> float:
+        """The steps of epoch `number` (from 1); returns the mean loss that they saw."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, live."""
@@ -100,7 +95,6 @@ class TrainingRun:
 
 def train(
     task: Task,
-    loader: FlatLoader | BlockLoader,
     run: TrainingRun,
     *,
     progress: Callable[[ProgressEvent], None] | None = None,
@@ -112,7 +106,6 @@ def train(
 
     Args:
         task: what is trained.
-        loader: cuts an epoch into batches.
         run: settings, and the record that is filled.
         progress: called after every epoch.
         checkpoint: folder of the checkpoint file; written at epoch boundaries.
@@ -128,7 +121,7 @@ def train(
         _resume(path, task, run, dict(identity or {}))
     written = time.monotonic()
     while not run.stopped_by:
-        _one_epoch(task, loader, run)
+        _one_epoch(task, run)
         if progress is not None:
             last = run.history[-1]
             progress(ProgressEvent(run.epoch, run.max_epochs, last["loss"], last["validation"]))
@@ -139,12 +132,10 @@ def train(
     return run
 
 
-def _one_epoch(task: Task, loader: FlatLoader | BlockLoader, run: TrainingRun) -> None:
+def _one_epoch(task: Task, run: TrainingRun) -> None:
     started = time.perf_counter()
     epoch = run.epoch + 1
-    task.begin_epoch(epoch)
-    losses = [task.step(batch) for batch in loader.epoch(epoch)]
-    loss = sum(torch.stack(losses).tolist()) / len(losses)
+    loss = task.epoch(epoch)
     validation = None
     if math.isfinite(loss) and epoch > run.warmup_epochs:
         validation = task.validation()

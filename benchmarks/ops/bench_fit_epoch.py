@@ -1,0 +1,66 @@
+"""A training epoch of MF, IPS and DR at the size of Yahoo! R3 against the same recipe in plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+
+import debiasrec
+from debiasrec import methods
+
+from ..harness import OURS, Benchmark, Case, Goal, Settings
+from ..plain_recipes import PlainRecipe
+
+N_USERS, N_ITEMS, RATINGS = 15_400, 1_000, 311_704
+PLAIN = "plain torch"
+
+
+def ratings(count: int, settings: Settings) -> debiasrec.data.Dataset:
+    """Random ratings of distinct pairs, the items by a power law; every user and item is rated."""
+    n_users, n_items, rng = settings.scaled(N_USERS), settings.scaled(N_ITEMS), np.random.default_rng(settings.seed)
+    popular = 1 / np.arange(1, n_items + 1) ** 0.6
+    users = np.concatenate([np.arange(n_users), np.zeros(n_items, np.int64), rng.integers(n_users, size=2 * count)])
+    items = rng.choice(n_items, len(users), p=popular / popular.sum())
+    items[n_users : n_users + n_items] = np.arange(n_items)
+    frame = pd.DataFrame({"user": users, "item": items}).drop_duplicates().head(max(count, n_users + n_items))
+    return debiasrec.from_frame(frame.assign(rating=rng.integers(1, 6, len(frame)).astype(float)))
+
+
+def build(name: str, count: int, settings: Settings) -> Case:
+    """One epoch a call, in blocks of 6,000 x 500, from the same initial tables; both go on from call to call."""
+    data = ratings(count, settings)
+    options = {**methods.preset(name, "yahoo_r3"), **({} if name == "mf" else {"propensity": "popularity"})}
+    split = data.split("interd", seed=0)
+
+    def start() -> tuple[methods.Method, object]:
+        method = methods.make(name, **options)
+        loader = method._start(split, settings.device)
+        method.begin_epoch(1)
+        return method, loader
+
+    def epochs(run: Callable[[object, int], float]) -> Callable[[], float]:
+        number = iter(range(1, 1_000_000))
+        return lambda: run(loader, next(number))
+
+    method, loader = start()
+    recipe = PlainRecipe(start()[0])
+    plain = epochs(lambda batches, number: float(torch.stack([recipe.step(b) for b in batches.epoch(number)]).mean()))
+    passes = 3 * 4 * (2 * options["factors"] + 4)  # ids and target, then rows and their gradients
+    return Case({OURS: epochs(method.epoch), PLAIN: plain}, bytes_moved=passes * count, rtol=1e-3)
+
+
+GOALS = {"mf": Goal(8), "ips": Goal(8), "dr": Goal(8)}
+BENCHMARKS = [
+    Benchmark(
+        f"fit_epoch_{name}",
+        f"an epoch of {name}, d = 10, blocks of 6,000 x 500",
+        RATINGS,
+        partial(build, name),
+        {PLAIN: goal},
+    )
+    for name, goal in GOALS.items()
+]

@@ -1,0 +1,63 @@
+"""The recipes of the methods in plain torch: embeddings by indexing, autograd, torch.optim, every pair of a block in a
+matrix. The oracle of the training loop, and what its benchmark runs against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class PlainModel:
+    """A factor model with leaves of its own, and plain SGD."""
+
+    def __init__(self, tables: dict[str, Tensor], lr: float) -> None:
+        self.tables = [table.detach().clone().requires_grad_() for table in tables.values()]
+        self.optimizer = torch.optim.SGD(self.tables, lr)
+
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        p, q, a, b = self.tables
+        return (p[users] * q[items]).sum(1) + a[users] + b[items]
+
+    def matrix(self, users: Tensor, items: Tensor) -> Tensor:
+        p, q, a, b = self.tables
+        return p[users] @ q[items].T + a[users].unsqueeze(1) + b[items]
+
+    def step(self, loss: Tensor, users: Tensor, items: Tensor, l2: float) -> Tensor:
+        """A step on loss + l2 / 2 (squared norms of the distinct rows)."""
+        p, q = self.tables[:2]
+        rows = p[users.unique()].square().sum() + q[items.unique()].square().sum()
+        self.optimizer.zero_grad()
+        (loss + l2 / 2 * rows).backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+class PlainRecipe:
+    """The summed losses of MF, IPS, SNIPS (weights) and DR over the batches of a loader."""
+
+    def __init__(self, method) -> None:
+        self.method = method
+        self.rating = PlainModel(method.model_.tables(), method.lr)
+        if method.name == "dr":
+            self.imputation = PlainModel(method.imputation_.tables(), method.lr)
+
+    def step(self, batch) -> Tensor:
+        weights = batch.columns.get("weights", torch.ones(len(batch)))
+        rows = batch.block if self.method.l2_rows == "block" else (batch.users, batch.items)
+        if self.method.name == "dr":
+            return self._doubly_robust(batch, weights, rows)
+        scores = self.rating.scores(batch.users, batch.items)
+        return self.rating.step((weights * (scores - batch["targets"]).square()).sum(), *rows, self.method.l2)
+
+    def _doubly_robust(self, batch, weights: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
+        users, items, l2 = batch.users, batch.items, self.method.l2
+        if len(batch):
+            residual = batch["targets"] - self.rating.scores(users, items).detach()
+            loss = (weights * (self.imputation.scores(users, items) - residual).square()).sum()
+            self.imputation.step(loss, *rows, l2)
+        scores = self.rating.matrix(*batch.block)
+        pseudo = scores.detach() + self.imputation.matrix(*batch.block).detach()
+        at = torch.searchsorted(batch.block[0], users), torch.searchsorted(batch.block[1], items)
+        imputed = (scores - pseudo).square()
+        rated = (weights * ((scores[at] - batch["targets"]).square() - imputed[at])).sum()
+        return self.rating.step(imputed.sum() + rated, *rows, l2)
