@@ -14,7 +14,6 @@ from ..harness import OURS, Case, Settings
 USERS, ITEMS, FACTORS, UNIFORM = 6_000, 500, 10, 2_700
 LR, L2, LAMBDA = 1e-4, 1.0, 0.5
 PUBLISHED, GRAM = "published recipe", "Gram form in torch"
-MISSING, NEGATIVE, POSITIVE = 0, 1, 2
 
 
 class Block:
@@ -26,6 +25,7 @@ class Block:
         pairs = torch.randperm(self.m * self.n, **place)[: min(rows, self.m * self.n // 2)].sort().values
         self.users, self.items = pairs // self.n, pairs % self.n
         self.labels = torch.randint(2, (len(pairs),), **place)
+        self.observed = torch.ones_like(self.labels)
         self.ratings = 2.0 * self.labels - 1
         self.uniform = (torch.randint(self.m, (UNIFORM,), **place), torch.randint(self.n, (UNIFORM,), **place))
         self.uniform_ratings = 2.0 * torch.randint(2, (UNIFORM,), **place) - 1
@@ -90,7 +90,7 @@ def gram(block: Block) -> Tensor:
     y = torch.cat((q, torch.ones_like(b).unsqueeze(1), (b - value).unsqueeze(1)), 1)
     every = weight_c[0] * ((x.T * weight_a) @ x * ((y.T * weight_b) @ y)).sum()
     pair = weight_a[block.users] * weight_b[block.items]
-    imputed = torch.where(block.labels == 1, positive, negative)
+    imputed = (negative + positive) / 2 + (positive - negative) / 2 * block.ratings
     every = every + (pair * (weight_c[1] * (s - imputed).square() - weight_c[0] * (s - value).square())).sum()
     a1, b1, c1 = (torch.exp(table / 5) for table in block.w1)
     rated = a1[block.users] * b1[block.items] * c1[block.labels] * (s - block.ratings).square()
@@ -100,8 +100,7 @@ def gram(block: Block) -> Tensor:
 def fused(block: Block) -> Tensor:
     p, q, a, b = block.tables
     user_weight, item_weight, of_label = (torch.exp(table / 5) for table in block.w2)
-    imputed = torch.tanh(block.imputation)
-    rated = torch.ones_like(block.labels)
+    missing, negative, positive = torch.tanh(block.imputation)
     lower = {
         "users": block.users,
         "items": block.items,
@@ -113,9 +112,9 @@ def fused(block: Block) -> Tensor:
             "items": block.every_item,
             "user_weight": LAMBDA * of_label[0] * user_weight,
             "item_weight": item_weight,
-            "value": imputed[MISSING],
-            "weights": LAMBDA * additive_weights(*block.w2, block.users, block.items, rated),
-            "imputations": torch.where(block.labels == 1, imputed[POSITIVE], imputed[NEGATIVE]),
+            "value": missing,
+            "weights": LAMBDA * additive_weights(*block.w2, block.users, block.items, block.observed),
+            "imputations": (negative + positive) / 2 + (positive - negative) / 2 * block.ratings,
         },
     }
     users, items = block.uniform

@@ -148,7 +148,9 @@ def lookahead_loss(
         l2: adds l2 / 2 times the squared norm of the distinct rows of the lower loss; biases are not decayed.
         assumed: "sgd", or the state of Adam: a dict of exp_avg and exp_avg_sq (dicts of tensors by the name of the
             table), step (how many were taken before), betas and eps; that step moves every row, as torch.optim.Adam.
-        validate: on CUDA, check indices and propensities, at the price of a synchronisation; on the CPU always.
+        validate: on CUDA, check indices, propensities and exposures, at the price of synchronisations; on the CPU
+            always. Unchecked, a lower row with an index out of range is left out, and an upper one makes the loss NaN;
+            neither is read.
 
     Returns:
         The upper loss, 0-d. Gradients flow to every float tensor in lower and upper; the tables get none.
@@ -159,13 +161,14 @@ def lookahead_loss(
         RuntimeError: a second derivative is asked for.
 
     Notes:
-        Memory is O((B + M + V) + rows of the upper batch * d). Lower rows whose user and item both do not occur in the
-        upper batch have gradient 0 and are not read, but for the checks; any other NaN propagates. The same bits for
-        every number of threads and every launch.
+        Memory is O(B + M + V + rows of the upper batch * d), with a block O((m + n) d + d^2) more; on the CPU each
+        thread keeps a few MB of it for the next call. Lower rows whose user and item both do not occur in the upper
+        batch have gradient 0 and are not read, but for the checks; any other NaN propagates. The same bits for every
+        number of threads and every launch.
 
     Source:
-        Chen et al. 2021, "AutoDebias", eq. 15-17; Wang et al. 2021, "Combating Selection Biases in Recommender Systems
-        with a Few Unbiased Ratings" (LTD), eq. 9-14. The closed form is ours.
+        Chen et al. 2021, "AutoDebias: Learning to Debias for Recommendation", section 4; Wang et al. 2021, "Combating
+        Selection Biases in Recommender Systems with a Few Unbiased Ratings" (LTD), eq. 9-14. The closed form is ours.
     """
     tables = (user_factors, item_factors, user_bias, item_bias)
     check_tensors(
