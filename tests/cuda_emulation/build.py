@@ -30,6 +30,7 @@ SANITIZERS = {
     "thread": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=thread"),
 }
 CPU_COMMON = ("segment", "simd")
+THREADED = ("additive_weights", "interd", "mf_score", "pointwise_loss", "ranking")
 RUN_TIME = ("cuda_emulation.cpp", "synchronisation.cpp", "fiber.cpp")  # never instrumented
 
 
@@ -124,11 +125,12 @@ def build_planted_faults(sanitizer: str) -> Path:
 
 
 def build_threads(name: str) -> Path:
-    """tests/sanitizers/<name>.cpp with every CPU kernel, on plain threads in place of torch's, under "thread"."""
+    """tests/sanitizers/<name>.cpp with the kernels of THREADED, on plain threads, under the "thread" sanitizer."""
     sanitizers = ROOT / "tests" / "sanitizers"
     flags = (*SANITIZERS["thread"], "-fopenmp-simd", "-Wno-psabi")
     flags += tuple(f"-I{path}" for path in (sanitizers / "threads", ROOT / "csrc", ROOT / "tests"))
-    kernels = [*ROOT.glob("csrc/*/*_cpu.cpp"), *(ROOT / "csrc" / "common" / f"{file}.cpp" for file in CPU_COMMON)]
+    kernels = [path for family in THREADED for path in ROOT.glob(f"csrc/{family}/*_cpu.cpp")]
+    kernels += [*(ROOT / "csrc" / "common" / f"{file}.cpp" for file in CPU_COMMON)]
     kernels += ROOT.glob("csrc/ranking/group_index.cpp")
     sources = [(path, flags, f"threads/{path.parent.name}") for path in (sanitizers / f"{name}.cpp", *sorted(kernels))]
     return _build(BUILD / "threads" / name, sources, (*flags, "-pthread"))

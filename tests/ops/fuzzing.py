@@ -128,7 +128,9 @@ OPERATORS = [
     fuzzed("interd_loss", "scores:B biased:B debiased:B debiased_weight:B:nonnegative", gamma=-0.7, reduction="none"),
     fuzzed("mf_score", "user_factors:UD item_factors:ID users:B:U items:B:I user_bias:U item_bias:I offset:"),
     fuzzed(
-        "mf_loss", "user_factors:UD item_factors:ID users:B:U items:B:I targets:B weights:B user_bias:U item_bias:I"
+        "mf_loss",
+        "user_factors:UD item_factors:ID users:B:U items:B:I targets:B weights:B user_bias:U item_bias:I",
+        reduction="sum",
     ),
     fuzzed("additive_weights", "user_table:U item_table:I label_table:L users:B:U items:B:I labels:B:L"),
     fuzzed("group_ranking", "scores:B:score labels:B:label groups:B:id", ks=(1, 3), metrics=("auc", "ndcg", "map")),
