@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
         "instead: equal results are checked first, then interleaved rounds in this process.",
         epilog="Examples: debiasrec bench --quick | debiasrec bench --only mf_score ips_loss --threads 1",
     )
-    parse.add_argument("--quick", action="store_true", help="smaller sizes, no torch.compile: under 25 seconds")
+    parse.add_argument("--quick", action="store_true", help="smaller sizes, no torch.compile: about 80 seconds")
     parse.add_argument("--only", nargs="+", metavar="NAME", help="benchmarks or operators, e.g. ips_loss mf_score")
     parse.add_argument("--threads", type=int, default=2, help="of torch, fixed for the run (default: 2)")
     parse.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
