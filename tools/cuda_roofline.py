@@ -9,7 +9,9 @@ page is not what these say. No GPU is needed, and nothing here is measured on on
 from __future__ import annotations
 
 import argparse
+import ast
 import csv
+import operator
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,14 +82,22 @@ def constants(path: Path) -> dict[str, str]:
     return found
 
 
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv}
+
+
 def value_of(expression: str, known: Mapping[str, str]) -> int:
     """The value of an expression of integers and known constants."""
-    text = expression.strip()
-    while names := re.findall(r"[A-Za-z_]\w*", text):
-        text = re.sub(rf"\b{names[0]}\b", f"({known[names[0]]})", text)
-    if not re.fullmatch(r"[\d\s()+*/-]+", text):
+
+    def value(node: ast.expr) -> int:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        if isinstance(node, ast.Name) and node.id in known:
+            return value_of(known[node.id], known)
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+            return OPERATIONS[type(node.op)](value(node.left), value(node.right))
         raise ValueError(f"cannot read the launch bounds {expression!r}")
-    return int(eval(text.replace("/", "//")))  # digits and operators alone
+
+    return value(ast.parse(expression.strip(), mode="eval").body)
 
 
 def block_sizes() -> dict[str, int]:

@@ -14,6 +14,7 @@ from ..harness import OURS, Benchmark, Case, Goal, Settings
 
 TEACHERS, HIDDEN, SAMPLES = 8, 16, 1_024
 EAGER, COMPILED = "torch eager", "torch.compile"
+NAMES = ("context", "mediators", "attention_logits", "weight", "bias")
 
 
 def inputs(samples: int, teachers: int, hidden: int, settings: Settings) -> list[Tensor]:
@@ -32,7 +33,10 @@ def call(
 def with_gradients(function: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], list[Tensor]]:
     def run() -> list[Tensor]:
         values = function(*tensors)
-        return [values.detach(), *torch.autograd.grad(values.square().sum(), tensors)]
+        gradients = dict(zip(NAMES, torch.autograd.grad(values.square().sum(), tensors), strict=True))
+        # Eager sums 8 million terms in float32 and is off by up to 1%; tests hold ours to the float64 reference.
+        del gradients["weight"]
+        return [values.detach(), *gradients.values()]
 
     return run
 
@@ -56,8 +60,7 @@ def build(samples: int, settings: Settings) -> Case:
     if settings.compiled:
         functions[COMPILED] = torch.compile(plain, fullgraph=True, dynamic=False)
     calls = {name: with_gradients(function, tensors) for name, function in functions.items()}
-    # Eager sums the 8 million terms of the head's gradient one by one in float32, and is off by up to 1% there.
-    return Case(calls, moved(tensors), atol=2e-2)
+    return Case(calls, moved(tensors), atol=1e-4)
 
 
 BENCHMARKS = [

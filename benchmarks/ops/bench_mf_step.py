@@ -66,6 +66,14 @@ def builder(
 
 HAS_FBGEMM = importlib.util.find_spec("fbgemm_gpu") is not None
 LARGE, MEDIUM, SMALL = (1_000_000, 100_000, 64, 16), (15_400, 1_000, 64, 16), (15_400, 1_000, 10, 32)
+
+
+def against_plain(
+    name: str, work: str, rows: int, tables: tuple[int, int, int, int], kind: str, goal: Goal
+) -> Benchmark:
+    return Benchmark(f"mf_step_{name}", work, rows, builder(kind, *tables), {PLAIN: goal})
+
+
 BENCHMARKS = [
     Benchmark(
         "mf_step_adagrad",
@@ -74,47 +82,16 @@ BENCHMARKS = [
         builder("adagrad", *LARGE, fbgemm=True),
         {PLAIN: Goal(5, 8)} | ({FBGEMM: Goal(4, 7)} if HAS_FBGEMM else {}),
     ),
-    Benchmark(
-        "mf_step_lazy_adam",
-        "1M x 100k tables, d = 64, lazy Adam",
-        8_192,
-        builder("lazy_adam", *LARGE),
-        {PLAIN: Goal(6, 9)},
-    ),
-    Benchmark(
-        "mf_step_medium_adagrad",
-        "15,400 x 1,000 tables, d = 64, Adagrad",
-        8_192,
-        builder("adagrad", *MEDIUM),
-        {PLAIN: Goal(7, 11)},
-    ),
-    Benchmark(
-        "mf_step_medium_lazy_adam",
-        "15,400 x 1,000 tables, d = 64, lazy Adam",
-        8_192,
-        builder("lazy_adam", *MEDIUM),
-        {PLAIN: Goal(7, 11)},
-    ),
-    Benchmark(
-        "mf_step_small_adagrad",
-        "15,400 x 1,000 tables, d = 10, Adagrad",
-        1_024,
-        builder("adagrad", *SMALL),
-        {PLAIN: Goal(7, 12)},
-    ),
-    Benchmark(
-        "mf_step_small_lazy_adam",
-        "15,400 x 1,000 tables, d = 10, lazy Adam",
-        1_024,
-        builder("lazy_adam", *SMALL),
-        {PLAIN: Goal(7, 12)},
-    ),
-    Benchmark(
-        "mf_step_small_adam",
-        "15,400 x 1,000 tables, d = 10, exact dense Adam",
-        1_024,
-        builder("adam", *SMALL),
-        {PLAIN: Goal(4.5, 8)},
+    against_plain("lazy_adam", "1M x 100k tables, d = 64, lazy Adam", 8_192, LARGE, "lazy_adam", Goal(6, 9)),
+    *(
+        against_plain(f"{size}_{kind}", f"15,400 x 1,000 tables, d = {tables[2]}, {said}", rows, tables, kind, goal)
+        for size, tables, rows, kind, said, goal in (
+            ("medium", MEDIUM, 8_192, "adagrad", "Adagrad", Goal(7, 11)),
+            ("medium", MEDIUM, 8_192, "lazy_adam", "lazy Adam", Goal(7, 11)),
+            ("small", SMALL, 1_024, "adagrad", "Adagrad", Goal(7, 12)),
+            ("small", SMALL, 1_024, "lazy_adam", "lazy Adam", Goal(7, 12)),
+            ("small", SMALL, 1_024, "adam", "exact dense Adam", Goal(4.5, 8)),
+        )
     ),
 ]
 if HAS_FBGEMM:  # plain torch has no row-wise Adagrad

@@ -1,41 +1,27 @@
-#include <vector>
-
-#include "common/parallel.h"
-#include "common/simd.h"
 #include "interd/interd_kernels.h"
+#include "pointwise_loss/row_blocks.h"
 
 namespace debias {
 namespace {
 
-constexpr int64_t kBlock = 2048;        // rows of one partial sum
-constexpr int64_t kSerialBelow = 8192;  // rows that a second thread does not pay for
-
-struct BlockSums {
-  double loss;
-  int invalid;
-};
-
-template <class T>
-struct Block {
-  const T *scores, *biased, *debiased, *known, *weights;
-  T *values, *grad_scores;
-  int64_t n;
-  T coefficient, gamma, epsilon;
-};
+using namespace row_blocks;
 
 template <InterDTargetKind kind, bool weighted, class T>
 struct InterDBlock {
-  static DEBIAS_HD void run(const Block<T>* block, BlockSums* sums) {
-    alignas(64) T scratch[2][kBlock];  // outputs nobody asked for
-    const T* __restrict scores = block->scores;
-    const T* __restrict biased = block->biased;
-    const T* __restrict debiased = block->debiased;
-    const T* __restrict known = block->known;
-    const T* __restrict weights = block->weights;
-    T* __restrict values = block->values ? block->values : scratch[0];
-    T* __restrict grad_scores = block->grad_scores ? block->grad_scores : scratch[1];
-    const T coefficient = block->coefficient, gamma = block->gamma, epsilon = block->epsilon;
-    const int64_t n = block->n;
+  static DEBIAS_HD void run(const InterDArgs<T>* args, int64_t begin, int64_t end, BlockSums* sums) {
+    alignas(64) T scratch[3][kBlock];
+    const T* __restrict scores = args->scores + begin;
+    const T* __restrict biased = args->biased + begin;
+    const T* __restrict debiased = args->debiased + begin;
+    const T* __restrict known = args->known ? args->known + begin : scratch[2];
+    const T* __restrict weights = weighted ? args->weights + begin : nullptr;
+    T* __restrict values = rows_or_scratch(args->values, begin, scratch[0]);
+    T* __restrict grad_scores = rows_or_scratch(args->grad_scores, begin, scratch[1]);
+    const T coefficient = static_cast<T>(args->coefficient), gamma = static_cast<T>(args->gamma);
+    const T epsilon = static_cast<T>(args->epsilon);
+    const int64_t n = end - begin;
+    if (!args->known)
+      for (int64_t k = 0; k < n; ++k) scratch[2][k] = T(0);
     double loss = 0;
     int invalid = 0;
 #pragma omp simd reduction(+ : loss) reduction(| : invalid)
@@ -47,40 +33,14 @@ struct InterDBlock {
       loss += static_cast<double>(row.value);
       invalid |= !row.valid;
     }
-    *sums = {loss, invalid};
+    *sums = {loss, 0.0, invalid};
   }
 };
 
-// Partial sums of fixed blocks, added in order: the same bits for every thread count.
-template <InterDTargetKind kind, bool weighted, class T>
-RowSums run(const InterDArgs<T>& args) {
-  alignas(64) static const T zeros[kBlock]{};  // for `known`, where it is not given: the loop stays free of branches
-  std::vector<BlockSums> partial(static_cast<size_t>(block_count(args.n, kBlock)));
-  parallel_blocks(args.n, kBlock, kSerialBelow, [&](int64_t index, int64_t begin, int64_t end) {
-    const Block<T> block{args.scores + begin,
-                         args.biased + begin,
-                         args.debiased + begin,
-                         args.known ? args.known + begin : zeros,
-                         weighted ? args.weights + begin : nullptr,
-                         args.values ? args.values + begin : nullptr,
-                         args.grad_scores ? args.grad_scores + begin : nullptr,
-                         end - begin,
-                         static_cast<T>(args.coefficient),
-                         static_cast<T>(args.gamma),
-                         static_cast<T>(args.epsilon)};
-    simd_run<InterDBlock<kind, weighted, T>>(&block, &partial[static_cast<size_t>(index)]);
-  });
-  RowSums sums;
-  for (const BlockSums& block : partial) {
-    sums.loss += block.loss;
-    sums.valid &= !block.invalid;
-  }
-  return sums;
-}
-
 template <InterDTargetKind kind, class T>
 RowSums run(const InterDArgs<T>& args) {
-  return args.weights ? run<kind, true>(args) : run<kind, false>(args);
+  if (args.weights) return run_blocks<InterDBlock<kind, true, T>>(args);
+  return run_blocks<InterDBlock<kind, false, T>>(args);
 }
 
 }  // namespace

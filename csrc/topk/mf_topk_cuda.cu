@@ -141,6 +141,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         for (int c = 0; c < kSide; ++c) {
           const int u = user_row + r;
           if (ids[u] < 0 || first + item_row + c >= end || !(scores[r][c] > thresholds[u])) continue;
+          // An integer count: which slot a thread gets changes nothing, lists order entries by score and item.
           const int slot = u * kBuffer + atomicAdd(&counts[u], 1);
           buffer_scores[slot] = scores[r][c];
           buffer_offsets[slot] = static_cast<int>(first + item_row + c - begin);

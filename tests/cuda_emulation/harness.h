@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -13,6 +14,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "common/half.h"
 
 namespace harness {
 
@@ -64,6 +67,22 @@ inline std::vector<float> uniform(size_t n, float low, float high, unsigned seed
   std::vector<float> values(n);
   for (float& value : values) value = low + (high - low) * static_cast<float>(generator() / 4294967296.0);
   return values;
+}
+
+// As a kernel's tables hold them: float64, float32 or a half type.
+template <class T>
+std::vector<T> stored(const std::vector<float>& values) {
+  std::vector<T> result;
+  for (float value : values) result.push_back(debias::from_float<T>(value));
+  return result;
+}
+
+template <class Index>
+std::vector<Index> indices(int64_t n, int64_t rows, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::vector<Index> result(static_cast<size_t>(n));
+  for (Index& index : result) index = static_cast<Index>(generator() % static_cast<unsigned>(rows));
+  return result;
 }
 
 }  // namespace harness

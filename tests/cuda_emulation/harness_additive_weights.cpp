@@ -16,21 +16,6 @@ namespace {
 
 constexpr double kInverseTemperature = 0.25;
 
-template <class T>
-std::vector<T> stored(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (float value : values) result.push_back(debias::from_float<T>(value));
-  return result;
-}
-
-template <class Index>
-std::vector<Index> random_indices(int64_t n, int64_t rows, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::vector<Index> result(n);
-  for (Index& index : result) index = static_cast<Index>(generator() % static_cast<unsigned>(rows));
-  return result;
-}
-
 template <class T, class Index>
 struct Inputs {
   std::vector<T> tables[3];
@@ -40,7 +25,7 @@ struct Inputs {
   Inputs(int64_t n, const int64_t (&rows)[3], bool labels) : weights(n) {
     for (unsigned side = 0; side < (labels ? 3u : 2u); ++side) {
       tables[side] = stored<T>(uniform(rows[side], -2, 2, side + 1));
-      indices[side] = random_indices<Index>(n, rows[side], side + 11);
+      indices[side] = harness::indices<Index>(n, rows[side], side + 11);
     }
   }
   AdditiveWeightsArgs<T, Index> args() {
@@ -67,7 +52,7 @@ void check_weights(int64_t n, bool labels, double tolerance) {
 template <class T, class Index>
 void check_gradient(int64_t n, int64_t rows, bool sorted, double tolerance) {
   const auto grad = stored<T>(uniform(n, -1, 1, 1)), weights = stored<T>(uniform(n, 0.5f, 2, 2));
-  const auto indices = random_indices<Index>(n, rows, 3);
+  const auto indices = indices<Index>(n, rows, 3);
   std::vector<T> sums(rows, debias::from_float<T>(0.0f));
   AdditiveGradientArgs<T, Index> args{};
   args.grad = grad.data(), args.weights = weights.data(), args.batch = n;

@@ -15,13 +15,6 @@ namespace {
 std::vector<double> doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
 
 template <class T>
-std::vector<T> stored(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (float value : values) result.push_back(from_float<T>(value));
-  return result;
-}
-
-template <class T>
 struct Model {
   Model(int64_t m, int64_t n, int64_t d, unsigned seed)
       : factors(d),

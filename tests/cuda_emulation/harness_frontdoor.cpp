@@ -15,13 +15,6 @@ using debias::to_float;
 namespace {
 
 template <class T>
-std::vector<T> stored(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (float value : values) result.push_back(debias::from_float<T>(value));
-  return result;
-}
-
-template <class T>
 std::vector<double> wide(const std::vector<T>& values) {
   std::vector<double> result;
   for (T value : values) result.push_back(static_cast<double>(to_float(value)));

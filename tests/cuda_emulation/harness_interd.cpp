@@ -35,13 +35,6 @@ Row row_at(InterDTargetKind kind, double s, double rb, double rd, double known, 
 }
 
 template <class Storage>
-std::vector<Storage> stored(const std::vector<float>& values) {
-  std::vector<Storage> result;
-  for (float value : values) result.push_back(debias::from_float<Storage>(value));
-  return result;
-}
-
-template <class Storage>
 void check(InterDTargetKind kind, int64_t n, bool rated, bool weighted, bool with_values, double tolerance) {
   const auto s = stored<Storage>(uniform(n, -3, 3, 1)), rb = stored<Storage>(uniform(n, -1, 1, 2));
   const auto rd = stored<Storage>(uniform(n, -1, 1, 3)), ratings = stored<Storage>(uniform(n, -1, 1, 4));

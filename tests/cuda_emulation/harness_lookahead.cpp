@@ -71,14 +71,6 @@ struct Side {
   }
 };
 
-template <class Index>
-std::vector<Index> indices(int64_t n, int64_t rows, unsigned seed) {
-  std::vector<Index> values(n);
-  std::mt19937 generator(seed);
-  for (Index& value : values) value = static_cast<Index>(generator() % rows);
-  return values;
-}
-
 // Squared errors, weights on the lower rows.
 template <class Index>
 struct Problem {

@@ -17,21 +17,6 @@ namespace {
 constexpr int64_t kUsers = 7, kItems = 9;
 constexpr double kScale = 0.5;
 
-template <class T>
-std::vector<T> stored(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (float value : values) result.push_back(debias::from_float<T>(value));
-  return result;
-}
-
-template <class Index>
-std::vector<Index> indices(int64_t n, int64_t rows, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::vector<Index> result(n);
-  for (Index& index : result) index = static_cast<Index>(generator() % rows);
-  return result;
-}
-
 double sigmoid(double s) { return 1 / (1 + std::exp(-s)); }
 
 // ell(s, t, x) of one row without its weight

@@ -15,21 +15,6 @@ namespace {
 
 constexpr int64_t kUsers = 7, kItems = 9;
 
-template <class T>
-std::vector<T> stored(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (float value : values) result.push_back(debias::from_float<T>(value));
-  return result;
-}
-
-template <class Index>
-std::vector<Index> indices(int64_t n, int64_t rows, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::vector<Index> result(n);
-  for (Index& index : result) index = static_cast<Index>(generator() % rows);
-  return result;
-}
-
 template <class T, class Index>
 struct Problem {
   Problem(int64_t n, int64_t d)

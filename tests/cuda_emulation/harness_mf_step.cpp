@@ -16,13 +16,6 @@ constexpr int64_t kUsers = 7, kItems = 9;
 constexpr double kRate = 0.05, kL2 = 0.1;
 
 template <class T>
-std::vector<T> stored(const std::vector<float>& values) {
-  std::vector<T> result;
-  for (float value : values) result.push_back(debias::from_float<T>(value));
-  return result;
-}
-
-template <class T>
 struct Side {
   using A = debias::accumulator_t<T>;
   std::vector<T> rows, bias;

@@ -49,13 +49,6 @@ Weight weight_at(WeightKind kind, double source) {
 }
 
 template <class Storage>
-std::vector<Storage> stored(const std::vector<float>& values) {
-  std::vector<Storage> result;
-  for (float value : values) result.push_back(debias::from_float<Storage>(value));
-  return result;
-}
-
-template <class Storage>
 void check_weighted_loss(LossKind loss, WeightKind weight, int64_t n, bool with_gradients, double tolerance) {
   const auto scores = stored<Storage>(uniform(n, -3, 3, 1)), targets = stored<Storage>(uniform(n, 0, 1, 2));
   const bool logit = weight == WeightKind::propensity_logit;

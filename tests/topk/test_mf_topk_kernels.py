@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from conftest import Device
+from conftest import Device, call_emulated_kernels
 from topk.problems import Problem, assert_exact, topk, whole_numbers
 from torch import Tensor
 
@@ -130,9 +132,8 @@ def test_two_launches_give_the_same_bits(device: Device) -> None:
     assert same_bits(topk(problem, 20), topk(problem, 20))
 
 
-def test_the_order_of_cuda_threads_changes_no_bit(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    if device.name != "emulated":
-        pytest.skip("only the emulation can choose the order")
+def test_the_order_of_cuda_threads_changes_no_bit(emulated_ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    call_emulated_kernels(emulated_ops, monkeypatch)
     problem = random_problem(33, 700, 5)
     results = []
     for order in ("forward", "reverse", "random:3"):
