@@ -52,7 +52,7 @@ void check_weights(int64_t n, bool labels, double tolerance) {
 template <class T, class Index>
 void check_gradient(int64_t n, int64_t rows, bool sorted, double tolerance) {
   const auto grad = stored<T>(uniform(n, -1, 1, 1)), weights = stored<T>(uniform(n, 0.5f, 2, 2));
-  const auto indices = indices<Index>(n, rows, 3);
+  const auto indices = harness::indices<Index>(n, rows, 3);
   std::vector<T> sums(rows, debias::from_float<T>(0.0f));
   AdditiveGradientArgs<T, Index> args{};
   args.grad = grad.data(), args.weights = weights.data(), args.batch = n;
