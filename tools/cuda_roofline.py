@@ -97,7 +97,10 @@ def value_of(expression: str, known: Mapping[str, str]) -> int:
             return OPERATIONS[type(node.op)](value(node.left), value(node.right))
         raise ValueError(f"cannot read the launch bounds {expression!r}")
 
-    return value(ast.parse(expression.strip(), mode="eval").body)
+    try:
+        return value(ast.parse(expression.strip(), mode="eval").body)
+    except SyntaxError:
+        raise ValueError(f"cannot read the launch bounds {expression!r}") from None
 
 
 def block_sizes() -> dict[str, int]:

@@ -59,11 +59,12 @@ __device__ __forceinline__ accumulator_t<Storage> component(const FactorTables<S
   return f == (user ? tables.d : tables.d + 1) ? read_or(bias, row, T(0)) : T(1);
 }
 
-// *loss = scale * sum of n values in a fixed order; NaN where a rated pair was out of range. One block.
+// *loss = scale * sum of n values in a fixed order; NaN where a rated pair was out of range, as are the
+// gradients at that pair: `out`, and those to the weights and values that rated pairs have of their own. One block.
 template <class Storage>
 __global__ void __launch_bounds__(kReduceThreads, 1)
     block_loss_kernel(const double* values, int64_t n, RatedPairs<Storage> rated, int64_t m, double scale,
-                      BlockGradients<Storage> out, Storage* loss) {
+                      BlockGradients<Storage> out, Storage* own_weights, Storage* own_values, Storage* loss) {
   using T = accumulator_t<Storage>;
   double value = 0;
   for (int64_t k = threadIdx.x; k < n; k += blockDim.x) value += values[k];
@@ -74,6 +75,8 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   for (int64_t k = valid + threadIdx.x; k < rated.count; k += blockDim.x) {
     write_scaled(out.targets, rated.positions[k], 1.0, nan);
     write_scaled(out.weights, rated.positions[k], 1.0, nan);
+    write_scaled(own_weights, rated.positions[k], 1.0, nan);
+    write_scaled(own_values, rated.positions[k], 1.0, nan);
   }
 }
 

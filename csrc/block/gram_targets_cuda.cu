@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int64_t first = static_cast<int64_t>(blockIdx.x) * (kThreads / kLanesPerPair) + threadIdx.x / kLanesPerPair;
   const int64_t pairs = args.rated.offsets[args.m];
   const bool own = target.rated_weights != nullptr;
-  const T constant = static_cast<T>(target.value_number) + (target.value ? to_float(*target.value) : T(0));
+  const T constant =
+      static_cast<T>(target.value_number + (target.value ? static_cast<double>(to_float(*target.value)) : 0.0));
   double value = 0, to_value = 0;
   // Every lane makes every round, so that the shuffles below always meet.
   for (int64_t round = 0; round * groups < pairs; ++round) {
@@ -145,9 +146,11 @@ template <class Storage>
 __global__ void gram_value_kernel(const double* user_gram, const double* item_gram, int64_t d, const double* values,
                                   int64_t blocks, double scale, double* inner, Storage* grad_value) {
   using T = accumulator_t<Storage>;
-  double sum = -2 * gram_residual_sum(user_gram, item_gram, d);
-  for (int64_t b = 0; b < blocks; ++b) sum += values[blocks + b];
-  if (grad_value) *grad_value = from_float<Storage>(static_cast<T>(scale * sum));
+  if (grad_value) {
+    double sum = -2 * gram_residual_sum(user_gram, item_gram, d);
+    for (int64_t b = 0; b < blocks; ++b) sum += values[blocks + b];
+    *grad_value = from_float<Storage>(static_cast<T>(scale * sum));
+  }
   *inner = gram_inner(user_gram, item_gram, d);
 }
 
@@ -216,13 +219,14 @@ unsigned add_rated(const BlockArgs<Storage>& args, const ConstantTargetArgs<Stor
 // The loss from the inner product of two Gram matrices and the sums of the rated pairs.
 template <class Storage>
 void write_loss(const BlockArgs<Storage>& args, const GramMemory& memory, int64_t d, unsigned blocks,
-                Storage* grad_value, Storage* loss, cudaStream_t on) {
+                const ConstantTargetArgs<Storage>& target, Storage* loss, cudaStream_t on) {
   // the inner product takes the place of the first sum of slopes, once these are read
   launch(gram_value_kernel<Storage>, 1u, 1, 0, on, static_cast<const double*>(memory.user_gram),
          static_cast<const double*>(memory.item_gram), d, static_cast<const double*>(memory.values),
-         static_cast<int64_t>(blocks), args.scale, memory.values + blocks, grad_value);
+         static_cast<int64_t>(blocks), args.scale, memory.values + blocks, target.grad_value);
   launch(block_loss_kernel<Storage>, 1u, kReduceThreads, 0, on, static_cast<const double*>(memory.values),
-         static_cast<int64_t>(blocks) + 1, args.rated, args.m, args.loss_scale, args.gradients, loss);
+         static_cast<int64_t>(blocks) + 1, args.rated, args.m, args.loss_scale, args.gradients,
+         target.grad_rated_weights, target.grad_rated_values, loss);
 }
 
 }  // namespace
@@ -256,7 +260,7 @@ void block_constant(const BlockArgs<T>& args, const ConstantTargetArgs<T>& targe
                   2 * args.scale, args.scale},
                  false, stream);
   const unsigned blocks = add_rated<T, false>(args, target, FactorTables<T>{}, items, memory, on);
-  write_loss(args, memory, tables.d, blocks, target.grad_value, loss, on);
+  write_loss(args, memory, tables.d, blocks, target, loss, on);
 }
 
 template <class T>
@@ -283,7 +287,7 @@ void block_residual(const BlockArgs<T>& args, const FactorTables<T>& imputation,
                  {out.item_factors, out.item_bias, none, tables.d, of_items.bias_component(), -2 * args.scale, 0.0},
                  false, stream);
   const unsigned blocks = add_rated<T, true>(args, ConstantTargetArgs<T>{}, imputation, items, memory, on);
-  write_loss(args, memory, imputation.d, blocks, none, loss, on);
+  write_loss(args, memory, imputation.d, blocks, ConstantTargetArgs<T>{}, loss, on);
 }
 
 #define DEBIAS_INSTANTIATE(T)                                                                                          \

@@ -193,8 +193,9 @@ void run_tiles(const BlockArgs<Storage>& args, const TileArgs<Storage>& other, c
   const TileMemory memory(arena, args.m, args.n, args.student.d);
   run_pass(args, tables, target, true, memory, on);
   run_pass(args, tables, target, false, memory, on);
+  Storage* const none = nullptr;
   launch(block_loss_kernel<Storage>, 1u, kReduceThreads, 0, on, static_cast<const double*>(memory.values),
-         memory.value_count, args.rated, args.m, args.loss_scale, args.gradients, loss);
+         memory.value_count, args.rated, args.m, args.loss_scale, args.gradients, none, none, loss);
 }
 
 template <InterDTargetKind kind, bool from_zero, class Storage>

@@ -68,8 +68,9 @@ inline void check_cuda(cudaError_t error, const char* file = __builtin_FILE(), i
     throw std::runtime_error(std::string(file) + ":" + std::to_string(line) + ": " + cudaGetErrorString(error));
 }
 
-constexpr unsigned kMaxGridSize = 65535;                // also legal in y and z
-constexpr size_t kSharedBytesWithoutOptIn = 48 * 1024;  // above, a kernel has to ask
+constexpr unsigned kMaxGridSize = 65535;  // also legal in y and z
+// Dynamic shared memory above which launch() asks for more than the 48 KB of a block; static arrays share these.
+constexpr size_t kSharedBytesWithoutOptIn = 32 * 1024;
 
 // Blocks of a grid-stride kernel: enough for `work` items, capped. No work: no block, and launch() does nothing.
 inline unsigned grid_size(int64_t work, int64_t per_block) {
@@ -128,13 +129,6 @@ __device__ __forceinline__ V load_vector(const T* pointer, const char* file = __
                                          int line = __builtin_LINE()) {
   check_vector_alignment<V>(pointer, file, line);
   return *reinterpret_cast<const V*>(pointer);
-}
-
-template <class V, class T>
-__device__ __forceinline__ void store_vector(T* pointer, V value, const char* file = __builtin_FILE(),
-                                             int line = __builtin_LINE()) {
-  check_vector_alignment<V>(pointer, file, line);
-  *reinterpret_cast<V*>(pointer) = value;
 }
 #endif
 

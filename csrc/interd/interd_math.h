@@ -10,13 +10,12 @@ namespace debias {
 // attached: soft, and the slope also runs through the coefficients, which see the score itself.
 enum class InterDTargetKind { soft, hard, attached };
 
-// `target`  r* = w_b rb + w_d rd
-// `value`   (s - r*)^2
+// `value`   (s - r*)^2, r* = w_b rb + w_d rd
 // `slope`   d value / d s: 2 (s - r*), times 1 - dr*/ds where attached
 // `valid`   whether omega is finite and not negative
 template <class T>
 struct InterDRow {
-  T target, value, slope;
+  T value, slope;
   int valid;
 };
 
@@ -65,7 +64,7 @@ DEBIAS_HD InterDRow<T> interd_row(T s, T rb, T rd, T known, T omega, T gamma, T 
     const T pull = biased_error / (biased_loss + epsilon) - omega * debiased_error / (debiased_loss + epsilon);
     slope *= T(1) - T(2) * gamma * (w.biased * w.debiased) * (rb - rd) * pull;
   }
-  return {w.biased * rb + w.debiased * rd, residual * residual, slope, (omega >= T(0)) & (omega - omega == T(0))};
+  return {residual * residual, slope, (omega >= T(0)) & (omega - omega == T(0))};
 }
 
 }  // namespace debias

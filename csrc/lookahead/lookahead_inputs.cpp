@@ -74,7 +74,10 @@ LookaheadKind checked_kind(const std::string& side, const std::string& loss, con
     value_error(side, "['loss'] must be 'mse', 'mae', 'bce', 'exposure' or 'relmf', got '", loss, "'");
   LookaheadKind kind{};
   kind.loss = static_cast<LookaheadLoss>(at);
-  kind.source = static_cast<LookaheadSource>(position(kSourceNames, source));
+  const auto source_at = position(kSourceNames, source);
+  if (source_at == static_cast<std::ptrdiff_t>(kSourceNames.size()))
+    value_error(side, " has an unknown source of weights, '", source, "'");
+  kind.source = static_cast<LookaheadSource>(source_at);
   if (kind.source == LookaheadSource::doubly_robust && kind.loss != LookaheadLoss::mse &&
       kind.loss != LookaheadLoss::bce)
     value_error(side, "['loss'] must be 'mse' or 'bce' with imputations, got '", loss, "'");

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
 #include <vector>
 
 #include "common/parallel.h"
@@ -25,7 +24,6 @@ template <class T>
 struct Side {
   const LookaheadTableArgs<T>* table;
   Segments upper;               // upper samples by row: slot j is row upper.rows[j]
-  Segments lower;               // matched lower samples by slot
   T *stepped, *stepped_bias;    // theta'
   T *response, *response_bias;  // of Adam's step, else null
   T *gradient, *gradient_bias;  // response times the gradient of the upper loss at theta'

@@ -30,8 +30,7 @@ struct LossRows {
 };
 
 namespace cpu {
-// score.scores is not used: no score is kept. `direct` takes the gradient rows that no two pairs share, and
-// needs rows.grad_scores.
+// score.scores is not used: no score is kept.
 template <class T, class Index>
 RowSums mf_loss(const RowLossChoice& loss, const MFScoreArgs<T, Index>& score, const LossRows<T>& rows);
 }  // namespace cpu

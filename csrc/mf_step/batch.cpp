@@ -104,8 +104,9 @@ void prepare_batches(const Samples<T, Index>& samples, const EpochPlan& plan, in
     const int64_t* order = plan.order;
     const bool users = task % 2 == 0;
     int& outside = users ? batch.outside_user : batch.outside_item;
-    outside = order && any_outside(order + begin, n, samples.n);
-    if (outside) return;
+    outside = 0;
+    if (users) batch.outside_order = order && any_outside(order + begin, n, samples.n);
+    if (order && (users ? batch.outside_order : any_outside(order + begin, n, samples.n))) return;
     if (users) {
       batch.n = n;
       gather(samples.users, order, begin, n, batch.users);
@@ -125,9 +126,11 @@ void prepare_batches(const Samples<T, Index>& samples, const EpochPlan& plan, in
   const auto tasks = static_cast<int64_t>(2 * batches.size());
   const int64_t n_samples = static_cast<int64_t>(batches.size()) * plan.batch_size;
   parallel_blocks(tasks, 1, n_samples < kSerialBelow ? tasks : 0, prepare);
-  for (const Batch<T>& batch : batches)
-    if (batch.outside_user || batch.outside_item)
-      index_error(batch.outside_user ? "users" : "items", " changed and is out of range at a batch of the epoch");
+  for (const Batch<T>& batch : batches) {
+    const char* wrong = batch.outside_order ? "order" : (batch.outside_user ? "users" : "items");
+    if (batch.outside_order || batch.outside_user || batch.outside_item)
+      index_error(wrong, " must be in range, got another index in a batch of the epoch");
+  }
 }
 
 #define DEBIAS_INSTANTIATE(T, Index)                                                                   \

@@ -1,6 +1,6 @@
 #include "pointwise_loss/click_loss.h"
 
-#include "common/logarithm.h"
+#include "pointwise_loss/exposure_math.h"
 
 namespace debias {
 namespace {
@@ -16,7 +16,7 @@ bool legal_exposure(const ClickLossCall& call, T click, T x) {
   if (call.loss == ClickLoss::exposure_logit) return !std::isnan(x);
   const bool above_zero = call.loss == ClickLoss::exposure ? click > T(0) : !call.clip_min;
   const T least =
-      call.loss == ClickLoss::exposure ? LogConstants<T>::smallest_normal : std::numeric_limits<T>::denorm_min();
+      call.loss == ClickLoss::exposure ? ExposureLimits<T>::least_clicked : std::numeric_limits<T>::denorm_min();
   return x >= (above_zero ? least : T(0)) && x <= T(1);
 }
 

@@ -90,7 +90,7 @@ void check_seen(const Inputs& in) {
         bad = cuda::check_seen(seen, users, n, n_items, output<int64_t>(workspace), stream);
       });
   if (bad.user >= 0)
-    value_error("seen offsets must ascend from 0 to ", seen.count, ", got something else for the user at position ",
+    value_error("seen offsets must ascend within [0, ", seen.count, "], got something else for the user at position ",
                 bad.user, " of users");
   if (bad.item >= 0) {
     const std::string got = in.users.is_cuda() ? "another index" : message(seen.items[bad.item]);

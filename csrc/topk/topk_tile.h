@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstring>
-#include <limits>
+#include <type_traits>
 
 #include "common/simd.h"
 #include "topk/topk_list.h"

@@ -51,7 +51,7 @@ def test_something_else_than_the_tensor_that_is_asked_for(kind: str, name: str, 
     if name != "user_factors":
         refuse(block, f"^{said} must be on the device of user_factors", **{name: tensor.to("meta")})
     if tensor.is_floating_point() and name != "user_factors":
-        refuse(block, f"^{said} must have the dtype of user_factors|rated targets", **{name: tensor.float()})
+        refuse(block, f"^{said} must have the dtype of (user_factors|rated targets)", **{name: tensor.float()})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,9 @@ INDICES = (torch.int32, torch.int64)
 def test_every_dtype(kind: str, index: torch.dtype, device: Device) -> None:
     for dtype in device.floats:
         block = sample(kind, dtype=dtype, index=index, device=device.tensors)
-        assert_near(block.results(), block.expected(), 64)
+        got = block.results()
+        assert all(result.dtype == dtype for result in got)
+        assert_near(got, block.expected(), 64 if dtype in (torch.float32, torch.float64) else 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +180,7 @@ def test_more_pairs_than_memory() -> None:
     torch.testing.assert_close(factors.grad.double(), gradient, rtol=1e-4, atol=1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(data=st.data())
 def test_any_shape(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS))

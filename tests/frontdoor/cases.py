@@ -79,11 +79,11 @@ def problem(
     )
 
 
-def assert_near(actual: list[Tensor], expected: list[Tensor], roundings: float) -> None:
-    """Within so many roundings of the actual dtype, of the largest value of each tensor."""
+def assert_near(actual: list[Tensor], expected: list[Tensor], roundings: float, floor: float = 1e-2) -> None:
+    """Within so many roundings of the actual dtype, of the largest value of each tensor and at least `floor`."""
     for name, a, b in zip(("value", *NAMES), actual, expected, strict=True):
         allowed = (
-            roundings * torch.finfo(a.dtype).eps * max(1e-2, float(b.nan_to_num().abs().max()) if b.numel() else 0.0)
+            roundings * torch.finfo(a.dtype).eps * max(floor, float(b.nan_to_num().abs().max()) if b.numel() else 0.0)
         )
         torch.testing.assert_close(
             a.double(), b.double(), rtol=0, atol=allowed, equal_nan=True, msg=lambda text, n=name: f"{n}: {text}"

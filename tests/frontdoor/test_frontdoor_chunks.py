@@ -18,8 +18,9 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def deep_head(hidden: int) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(hidden, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(hidden, 6), nn.Tanh(), nn.Linear(6, 1)).double()
 
 
 @pytest.mark.parametrize("exclude", EXCLUDE)

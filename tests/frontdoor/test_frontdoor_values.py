@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import Device
 from frontdoor.cases import Problem, assert_near, problem
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debias_ext import frontdoor_aggregate, reference
@@ -19,14 +19,17 @@ SIZES = [(1, 1, 1, 1), (5, 3, 7, 4), (3, 1, 128, 16), (9, 2, 129, 5), (40, 3, 30
 
 def check(case: Problem, roundings: float = 256) -> None:
     expected = case.double().value_and_gradients(reference.frontdoor_aggregate)
-    assert_near(case.value_and_gradients(frontdoor_aggregate), expected, roundings)
+    got = case.value_and_gradients(frontdoor_aggregate)
+    assert [tensor.dtype for tensor in got] == [case.tensors[0].dtype] * len(got)
+    assert_near(got, expected, roundings)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("logits", [False, True])
 def test_every_float_type_agrees_with_plain_torch(size: tuple[int, ...], logits: bool, device: Device) -> None:
     for dtype in device.floats:
-        check(problem(*size, logits=logits, dtype=dtype, device=device.tensors))
+        roundings = 256 if dtype in (torch.float32, torch.float64) else 2
+        check(problem(*size, logits=logits, dtype=dtype, device=device.tensors), roundings)
 
 
 @pytest.mark.parametrize("index", [torch.int32, torch.int64], ids=str)
@@ -75,7 +78,10 @@ def test_saturated_scores(score: float, device: Device) -> None:
         case.tensors[4].fill_(score)
         got = case.value_and_gradients(frontdoor_aggregate)
         assert all(bool(tensor.isfinite().all()) for tensor in got)
-        assert_near(got, case.double().value_and_gradients(reference.frontdoor_aggregate), 64)
+        expected = case.double().value_and_gradients(reference.frontdoor_aggregate)
+        # at -60 every value and gradient is about e^-60, and zeros are not near them
+        small = {"roundings": 128, "floor": 0.0} if score == -60 else {"roundings": 64}
+        assert_near(got, expected, **small)
 
 
 @pytest.mark.parametrize("size", [60.0, -60.0])
@@ -155,6 +161,7 @@ def test_strides(position: int, device: Device) -> None:
         assert torch.equal(a, b)
 
 
+@settings(derandomize=True, deadline=None)
 @given(
     samples=st.integers(1, 12),
     teachers=st.integers(1, 4),

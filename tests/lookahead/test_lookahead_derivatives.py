@@ -64,7 +64,8 @@ def test_backward_twice_gives_the_same_and_accumulates() -> None:
 def test_gradients_flow_on_into_what_made_the_weights() -> None:
     case = sample(lower_source="propensities")
     position = case.names().index(("lower", "propensities"))
-    logits = torch.randn(19, dtype=torch.float64, requires_grad=True)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(19, dtype=torch.float64, generator=generator).requires_grad_()
 
     def of_logits(function: str) -> Tensor:
         leaves = list(case.leaves())

@@ -108,4 +108,4 @@ def assert_close(got: dict[str, Tensor], expected: dict[str, Tensor], tolerance:
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
-    return {torch.float64: 1e-11, torch.float32: 3e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}[dtype]
+    return {torch.float64: 1e-11, torch.float32: 3e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]

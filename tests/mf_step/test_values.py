@@ -42,7 +42,7 @@ def test_steps_equal_the_reference(kind: str, options: dict[str, Any], device: D
 def test_dtypes(kind: str, device: Device) -> None:
     for dtype in device.floats:
         for index in (torch.int32, torch.int64):
-            problem = make_problem(kind, dtype=dtype, index=index, device=device.tensors, l2=0.1, lr=0.01)
+            problem = make_problem(kind, dtype=dtype, index=index, device=device.tensors, l2=0.1, lr=0.1)
             expected = problem.reference()
             value = problem.step()
             torch.testing.assert_close(value.cpu(), expected.reference_step(), rtol=tolerance_of(dtype), atol=0)

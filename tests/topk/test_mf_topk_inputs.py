@@ -85,7 +85,7 @@ def test_bad_offsets_of_a_user_asked_for_are_named(at: str, device: Device) -> N
     offsets[place] = value
     users = torch.tensor([1, 0, 3], device=device.tensors)
     message = (
-        rf"seen offsets must ascend from 0 to {len(items)}, got something else for the user at position 2 of users"
+        rf"seen offsets must ascend within \[0, {len(items)}\], got something else for the user at position 2 of users"
     )
     with pytest.raises(ValueError, match=message):
         topk(problem._replace(users=users), K)
