@@ -141,17 +141,22 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// *inner = <user_gram, item_gram>; the gradient of the constant, with the sums of the rated pairs' blocks. One thread.
+// *inner = <user_gram, item_gram>; the gradient of the constant, with the sums of the rated pairs' blocks. One block.
 template <class Storage>
-__global__ void gram_value_kernel(const double* user_gram, const double* item_gram, int64_t d, const double* values,
-                                  int64_t blocks, double scale, double* inner, Storage* grad_value) {
+__global__ void __launch_bounds__(kReduceThreads, 1)
+    gram_value_kernel(const double* user_gram, const double* item_gram, int64_t d, const double* values, int64_t blocks,
+                      double scale, double* inner, Storage* grad_value) {
   using T = accumulator_t<Storage>;
+  double to_value = 0;
   if (grad_value) {
-    double sum = -2 * gram_residual_sum(user_gram, item_gram, d);
-    for (int64_t b = 0; b < blocks; ++b) sum += values[blocks + b];
-    *grad_value = from_float<Storage>(static_cast<T>(scale * sum));
+    to_value = -2 * gram_residual_sum(user_gram, item_gram, d, threadIdx.x, kReduceThreads);
+    for (int64_t b = threadIdx.x; b < blocks; b += kReduceThreads) to_value += values[blocks + b];
   }
-  *inner = gram_inner(user_gram, item_gram, d);
+  to_value = block_sum(to_value);  // and every thread has read `values`, one of which *inner may be
+  const double product = block_sum(gram_inner(user_gram, item_gram, d, threadIdx.x, kReduceThreads));
+  if (threadIdx.x != 0) return;
+  if (grad_value) *grad_value = from_float<Storage>(static_cast<T>(scale * to_value));
+  *inner = product;
 }
 
 template <class Storage>
@@ -221,7 +226,7 @@ template <class Storage>
 void write_loss(const BlockArgs<Storage>& args, const GramMemory& memory, int64_t d, unsigned blocks,
                 const ConstantTargetArgs<Storage>& target, Storage* loss, cudaStream_t on) {
   // the inner product takes the place of the first sum of slopes, once these are read
-  launch(gram_value_kernel<Storage>, 1u, 1, 0, on, static_cast<const double*>(memory.user_gram),
+  launch(gram_value_kernel<Storage>, 1u, kReduceThreads, 0, on, static_cast<const double*>(memory.user_gram),
          static_cast<const double*>(memory.item_gram), d, static_cast<const double*>(memory.values),
          static_cast<int64_t>(blocks), args.scale, memory.values + blocks, target.grad_value);
   launch(block_loss_kernel<Storage>, 1u, kReduceThreads, 0, on, static_cast<const double*>(memory.values),
