@@ -10,7 +10,7 @@ from torch import Tensor
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
 from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget, Rated
-from debias_ext._inputs import loss_inputs, validated
+from debias_ext._inputs import NUMBER_OR_TENSOR, loss_inputs, number, validated
 
 _constant_op = torch.ops.debias_ext.block_constant.default
 _imputation_op = torch.ops.debias_ext.block_imputation.default
@@ -86,13 +86,6 @@ _constant_rule = RowLoss(_constant_op, _constant_reference, n_tensors=13, n_grad
 _imputation_rule = RowLoss(_imputation_op, _imputation_reference, n_tensors=12, n_gradients=_SHARED)
 _interd_rule = RowLoss(_interd_op, _interd_reference, n_tensors=16, n_gradients=_SHARED)
 _OPTIONAL = ("user_bias", "item_bias")
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, got {type(value).__name__}") from None
 
 
 def _constants(name: str, tables: Any) -> dict[str, Tensor | None]:
@@ -193,8 +186,10 @@ def block_loss(
         if unobserved.rated not in ("join", "replace"):
             raise ValueError(f"unobserved.rated must be 'join' or 'replace', got {unobserved.rated!r}")
         named |= constant | places
-        number = _number("unobserved.value", unobserved.value) if tensor_value is None else 0.0
-        options = (number, unobserved.rated == "replace")
+        value = 0.0
+        if tensor_value is None:
+            value = number("unobserved.value", unobserved.value, expected=NUMBER_OR_TENSOR)
+        options = (value, unobserved.rated == "replace")
     elif isinstance(unobserved, DRTarget):
         rule = _imputation_rule
         if unobserved.form not in ("residual", "label"):
@@ -206,7 +201,7 @@ def block_loss(
         rule = _interd_rule
         named |= places | _constants("biased", unobserved.biased) | _constants("debiased", unobserved.debiased)
         optional += (f"unobserved.{teacher}.{bias}" for teacher in ("biased", "debiased") for bias in _OPTIONAL)
-        gamma, beta = _number("unobserved.gamma", unobserved.gamma), _number("unobserved.beta", unobserved.beta)
+        gamma, beta = number("unobserved.gamma", unobserved.gamma), number("unobserved.beta", unobserved.beta)
         options = (gamma, beta, unobserved.variant, unobserved.detach_target)
     else:
         raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from debias_ext._autograd import RowLoss, Tensors, below_autograd, needs_gradient, transforms_active
-from debias_ext._inputs import check_tensors, validated
+from debias_ext._inputs import NOT_NEGATIVE, check_tensors, number, validated
 from debias_ext.ops._lookahead_inputs import LOWER, ROWS, adam_of, block_of, rows_of
 
 _op = torch.ops.debias_ext.lookahead_loss.default
@@ -182,7 +182,13 @@ def lookahead_loss(
     above = rows_of("upper", upper, user_factors, ROWS)
     moments, adam = adam_of(assumed, tables)
     detached = [None if table is None else table.detach() for table in tables]
-    rest = (*above.options, float(lr), float(l2), *adam, validated(validate, user_factors))
+    rest = (
+        *above.options,
+        number("lr", lr, NOT_NEGATIVE),
+        number("l2", l2, NOT_NEGATIVE),
+        *adam,
+        validated(validate, user_factors),
+    )
     if lower.get("block") is None:
         leaves = (below.targets, below.source, below.imputations, above.targets, above.source)
         indices = (below.users, below.items, below.observed, above.users, above.items)

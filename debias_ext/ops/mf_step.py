@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from debias_ext._autograd import below_autograd, transforms_active
-from debias_ext._inputs import check_tensors, validated
+from debias_ext._inputs import NOT_NEGATIVE, TABLES, check_tensors, number, validated
 from debias_ext.optim import MFOptimizer
 
 _step = torch.ops.debias_ext.mf_step_.default
@@ -64,19 +64,19 @@ class InPlaceStep:
         self.mean = reduction == "mean"
         self.tables = tables
         self.worked = [_working_copy(table) for table in tables]
-        named = zip(("user_factors", "item_factors", "user_bias", "item_bias"), self.worked, strict=True)
+        named = zip(TABLES, self.worked, strict=True)
         self.moments = [moment for name, table in named for moment in optimizer.moments(name, table)]
         self.tensors = (
             *(*self.worked[:2], users, items, targets, weights),
             *(*self.worked[2:], exposures, pseudo_targets, *self.moments),
         )
-        self.options = (loss, reduction, float(offset), optimizer.kind)
-        self.decay = (float(l2), l2_rows == "all", decay_bias)
+        self.options = (loss, reduction, number("offset", offset), optimizer.kind)
+        self.decay = (number("l2", l2, NOT_NEGATIVE), l2_rows == "all", decay_bias)
 
     def run(self, operator: Any, validate: bool, *plan: Any, steps: int = 1) -> Tensor:
         """Calls the operator for the next `steps` steps; returns the summed loss of their samples."""
         optimizer = self.optimizer
-        rule = (optimizer.lr, *optimizer.betas, optimizer.eps, optimizer.steps + 1)
+        rule = (number("lr", optimizer.lr, NOT_NEGATIVE), *optimizer.betas, optimizer.eps, optimizer.steps + 1)
         arguments = (*self.tensors, *self.options, *rule, *self.decay, validate, *plan)
         if torch.compiler.is_compiling():
             loss = operator(*arguments)

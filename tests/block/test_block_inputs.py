@@ -98,7 +98,7 @@ def test_options() -> None:
     refuse(
         block, "^unobserved.rated must be 'join' or 'replace', got 'both'", unobserved=ConstantTarget(0.0, rated="both")
     )
-    refuse(block, "^unobserved.value must be a number, got str", unobserved=ConstantTarget("one"))
+    refuse(block, "^unobserved.value must be a number or a 0-d tensor, got str", unobserved=ConstantTarget("one"))
     refuse(
         block,
         "must be given together, got rated_values alone",
