@@ -148,12 +148,8 @@ def test_large_orders_are_spread(one_and_two_threads: None) -> None:
 @pytest.mark.parametrize("name", ["n", "generator_seed", "epoch"])
 def test_bad_order_arguments(name: str) -> None:
     arguments = {"n": 5, "generator_seed": 0, "epoch": 0}
-    for bad, match in (
-        (1.5, "must be an integer, got 1.5"),
-        (2**63, "must be an integer of 64 bits"),
-        (True, "must be"),
-    ):
-        with pytest.raises(ValueError, match=f"^{name} {match}"):
+    for bad, match in ((1.5, ", got 1.5"), (2**63, " of 64 bits"), (True, ", got True")):
+        with pytest.raises(ValueError, match=f"^{name} must be an integer{match}"):
             mf_epoch_order(**{**arguments, name: bad})
     with pytest.raises(ValueError, match=r"^n must not be negative, got -1"):
         mf_epoch_order(-1, 0, 0)

@@ -81,7 +81,7 @@ NUMBERS: dict[str, tuple[Call, str, str]] = {
     "ips_loss-floor": (of_operator("ips_loss", "floor"), "floor", r"in \(0, 1\)"),
     "snips_loss-clip_min": (of_operator("snips_loss", "clip_min"), "clip_min", UNIT),
     "relmf_loss-clip_min": (of_operator("relmf_loss", "clip_min"), "clip_min", UNIT),
-    "pair_loss-gamma": (of_operator("pair_loss", "gamma", kind="pda"), "gamma", NOT_NEGATIVE),
+    "pair_loss-gamma": (of_operator("pair_loss", "gamma", kind="pda", gamma=0.2), "gamma", NOT_NEGATIVE),
     "interd_loss-gamma": (of_operator("interd_loss", "gamma"), "gamma", ANY),
     "additive_weights-temperature": (weights, "temperature", "positive and finite"),
     "block_loss-value": (lambda x: block("join", value=x), "unobserved.value", ANY),
