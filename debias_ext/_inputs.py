@@ -50,6 +50,22 @@ def check_tensors(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> 
             raise ValueError(f"{name} must be on the device of {first}, {device}, got {tensor.device}")
 
 
+def dtype_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def check_float(name: str, tensor: Tensor) -> None:
+    """Raises a ValueError unless there are kernels for the dtype: half types on CUDA only."""
+    if tensor.dtype not in (torch.float32, torch.float64, *(_HALF if tensor.is_cuda else ())):
+        types = "float32, float64, float16 or bfloat16" if tensor.is_cuda else "float32 or float64"
+        raise ValueError(f"{name} must be {types}, got {dtype_name(tensor)}")
+
+
+def check_same_dtype(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
+    if tensor.dtype != like.dtype:
+        raise ValueError(f"{name} must have the dtype of {like_name}, {dtype_name(like)}, got {dtype_name(tensor)}")
+
+
 def loss_inputs(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> list[Tensor | None]:
     """The checked tensors; under autocast, half types become float32. `optional` names those that may be None."""
     check_tensors(optional=optional, **tensors)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from debias_ext._inputs import check_tensor, integer
+from debias_ext._inputs import check_tensor, dtype_name, integer
 from debias_ext._library import _C
 
 _LARGEST_SEED = 2**64 - 1
@@ -134,7 +134,7 @@ def _indices(name: str, value: Tensor) -> Tensor:
     if value.device.type != "cpu":
         raise ValueError(f"{name} must be on the CPU, got {value.device}")
     if value.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"{name} must be int32 or int64, got {str(value.dtype).removeprefix('torch.')}")
+        raise ValueError(f"{name} must be int32 or int64, got {dtype_name(value)}")
     if value.dim() != 1:
         raise ValueError(f"{name} must have 1 dimension, got shape {list(value.shape)}")
     return value.long().contiguous()
