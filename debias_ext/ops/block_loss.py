@@ -11,6 +11,7 @@ from debias_ext import reference
 from debias_ext._autograd import RowLoss
 from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget, Rated
 from debias_ext._inputs import NUMBER_OR_TENSOR, loss_inputs, number, validated
+from debias_ext.ops._fake import reduced_loss_outputs
 
 _constant_op = torch.ops.debias_ext.block_constant.default
 _imputation_op = torch.ops.debias_ext.block_imputation.default
@@ -18,26 +19,19 @@ _interd_op = torch.ops.debias_ext.block_interd.default
 _SHARED, _CONSTANT = 6, 11  # differentiable arguments
 
 
-def _outputs(tensors: tuple[Tensor | None, ...], needs: int) -> tuple[Tensor, ...]:
-    like = tensors[0]
-    assert like is not None
-    shapes = [t.shape if t is not None and needs >> k & 1 else (0,) for k, t in enumerate(tensors)]
-    return like.new_empty(()), *(like.new_empty(shape) for shape in shapes)
-
-
 @torch.library.register_fake("debias_ext::block_constant")
 def _fake_constant(*arguments):
-    return _outputs(arguments[:_CONSTANT], arguments[-1])
+    return reduced_loss_outputs(arguments[0], arguments[:_CONSTANT], arguments[-1])
 
 
 @torch.library.register_fake("debias_ext::block_imputation")
 def _fake_imputation(*arguments):
-    return _outputs(arguments[:_SHARED], arguments[-1])
+    return reduced_loss_outputs(arguments[0], arguments[:_SHARED], arguments[-1])
 
 
 @torch.library.register_fake("debias_ext::block_interd")
 def _fake_interd(*arguments):
-    return _outputs(arguments[:_SHARED], arguments[-1])
+    return reduced_loss_outputs(arguments[0], arguments[:_SHARED], arguments[-1])
 
 
 def _reference(tables: tuple[Any, ...], rated: tuple[Any, ...], unobserved: Any, reduction: str) -> Tensor:
@@ -105,7 +99,8 @@ def _constants(name: str, tables: Any) -> dict[str, Tensor | None]:
 
 def _rated(rated: Any) -> tuple[Any, ...]:
     if not isinstance(rated, (tuple, list)) or len(rated) not in (3, 4):
-        raise ValueError("rated must be (rows, columns, targets) or (rows, columns, targets, weights)")
+        got = f"{len(rated)} values" if isinstance(rated, (tuple, list)) else type(rated).__name__
+        raise ValueError(f"rated must be (rows, columns, targets) or (rows, columns, targets, weights), got {got}")
     return tuple(rated) if len(rated) == 4 else (*rated, None)
 
 

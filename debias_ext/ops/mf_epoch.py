@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from debias_ext._inputs import integer, validated
-from debias_ext.ops.mf_step import InPlaceStep
+from debias_ext.ops.mf_step import InPlaceStep, eager_only
 from debias_ext.optim import MFOptimizer
 
 _epoch = torch.ops.debias_ext.mf_epoch_.default
@@ -60,6 +60,7 @@ def mf_epoch_order(n: int, generator_seed: int, epoch: int) -> Tensor:
     return _order(torch.empty(0), *checked)
 
 
+@eager_only
 def mf_epoch_(
     user_factors: Tensor,
     item_factors: Tensor,
@@ -118,7 +119,7 @@ def mf_epoch_(
     Notes:
         The epoch runs in slices of about 50 ms that release the interpreter's lock. An interrupt (Ctrl-C, an exception
         in `progress`) takes effect between slices and leaves whole steps behind. Deterministic as `mf_step_`. The order
-        takes 8 N bytes. On CUDA a slice is queued, not waited for.
+        takes 8 N bytes. On CUDA a slice is queued, not waited for. Under torch.compile as `mf_step_`.
 
     Source:
         As `mf_step_`; the order as `mf_epoch_order`.
