@@ -88,6 +88,8 @@ def number(name: str, value: object, bounds: str = "finite", *, expected: str = 
     if not isinstance(value, Real) or isinstance(value, bool):
         raise ValueError(f"{name} must be {expected}, got {type(value).__name__}")
     result = float(value)
+    if torch.compiler.is_compiling():  # may be symbolic here: the compiled operator checks the bounds when it runs
+        return result
     if not (math.isfinite(result) and _BOUNDS[bounds](result)):
         raise ValueError(f"{name} must be {bounds}, got {value}")
     return result

@@ -108,8 +108,8 @@ def interd_loss(
 
     Notes:
         Differentiable in scores; everything else is a constant, and gets no gradient. Second derivatives, in scores,
-        keep what is detached constant. NaN propagates, in debiased_weight it raises. The same bits for every number of
-        threads. No temporaries. No synchronisation but for `validate`.
+        keep what is detached constant. NaN propagates, and an infinity as infinity or NaN; in debiased_weight both
+        raise. The same bits for every number of threads. No temporaries. No synchronisation but for `validate`.
 
     Source:
         Ding et al. 2022, "Interpolative Distillation for Unifying Biased and Debiased Recommendation", eq. 2-8.
