@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
-from debiasrec.methods.dr import DR
+from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.persistence import load_model
@@ -11,6 +12,7 @@ from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.wmf import WMF
 
 __all__ = [
     "DR",
@@ -18,10 +20,15 @@ __all__ = [
     "MF",
     "REGISTRY",
     "SNIPS",
+    "WMF",
+    "DRTwoStage",
+    "ItemMean",
     "MFCombine",
     "MFUniform",
     "Method",
+    "Popularity",
     "Trained",
+    "UserMean",
     "load_model",
     "make",
     "preset",
