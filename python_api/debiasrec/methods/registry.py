@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
@@ -21,6 +22,7 @@ REGISTRY: dict[str, type[Method]] = {
         IPS,
         SNIPS,
         DR,
+        AutoDebias,
     )
 }
 
