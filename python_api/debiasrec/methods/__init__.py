@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.bal import BalIPS, BalMF
+from debiasrec.methods.bal_autodebias import BalAutoDebias
+from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
@@ -20,6 +23,10 @@ __all__ = [
     "REGISTRY",
     "SNIPS",
     "AutoDebias",
+    "BalAutoDebias",
+    "BalDR",
+    "BalIPS",
+    "BalMF",
     "MFCombine",
     "MFUniform",
     "Method",

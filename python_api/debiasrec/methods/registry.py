@@ -6,6 +6,9 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.bal import BalIPS, BalMF
+from debiasrec.methods.bal_autodebias import BalAutoDebias
+from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
@@ -23,6 +26,10 @@ REGISTRY: dict[str, type[Method]] = {
         SNIPS,
         DR,
         AutoDebias,
+        BalMF,
+        BalIPS,
+        BalDR,
+        BalAutoDebias,
     )
 }
 

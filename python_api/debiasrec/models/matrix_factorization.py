@@ -112,3 +112,10 @@ class MatrixFactorization(Model):
             self.user_bias.index_select(0, users) + self.offset,
             self.item_bias.index_select(0, items),
         )
+
+    def grid(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of all pairs of a user block and an item block, [m, n], differentiable in the tables."""
+        p, q, a, b = self.block(users, items)
+        assert a is not None
+        assert b is not None
+        return p @ q.T + a.unsqueeze(1) + b
