@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
+from debiasrec.methods.bal import BalIPS, BalMF
+from debiasrec.methods.bal_autodebias import BalAutoDebias
+from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
@@ -21,6 +25,11 @@ __all__ = [
     "REGISTRY",
     "SNIPS",
     "WMF",
+    "AutoDebias",
+    "BalAutoDebias",
+    "BalDR",
+    "BalIPS",
+    "BalMF",
     "DRTwoStage",
     "ItemMean",
     "MFCombine",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
+from debiasrec.methods.bal import BalIPS, BalMF
+from debiasrec.methods.bal_autodebias import BalAutoDebias
+from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
@@ -28,6 +32,11 @@ REGISTRY: dict[str, type[Method]] = {
         SNIPS,
         DR,
         DRTwoStage,
+        AutoDebias,
+        BalMF,
+        BalIPS,
+        BalDR,
+        BalAutoDebias,
     )
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from debiasrec.models.additive_weights import AdditiveWeights
 from debiasrec.models.base import Model
 from debiasrec.models.matrix_factorization import MatrixFactorization
+from debiasrec.models.ncf import NCF
 from debiasrec.models.sampled_pairs import sampled_pairs
 
-MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization,)}
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization, NCF)}
 
-__all__ = ["MODELS", "MatrixFactorization", "Model", "sampled_pairs"]
+__all__ = ["MODELS", "NCF", "AdditiveWeights", "MatrixFactorization", "Model", "sampled_pairs"]
