@@ -8,7 +8,9 @@ from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.snips import SNIPS
 from debiasrec.naming import unknown_name
 
@@ -21,6 +23,13 @@ REGISTRY: dict[str, type[Method]] = {
         IPS,
         SNIPS,
         DR,
+        NF,
+        NFIPS,
+        NFDR,
+        MFIPSLTD,
+        MFDRLTD,
+        NFIPSLTD,
+        NFDRLTD,
     )
 }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from debiasrec.models.base import Model
 from debiasrec.models.matrix_factorization import MatrixFactorization
-from debiasrec.models.sampled_pairs import sampled_pairs
+from debiasrec.models.nfm import NFM
+from debiasrec.models.sampled_pairs import UnratedPairs, sampled_pairs
 
-MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization,)}
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization, NFM)}
 
-__all__ = ["MODELS", "MatrixFactorization", "Model", "sampled_pairs"]
+__all__ = ["MODELS", "NFM", "MatrixFactorization", "Model", "UnratedPairs", "sampled_pairs"]

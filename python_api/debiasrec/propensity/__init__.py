@@ -12,7 +12,9 @@ from .base import PropensityEstimator
 from .given import GivenPropensity
 from .logistic import LogisticPropensity
 from .naive_bayes import NaiveBayesPropensity
+from .network import PropensityNetwork
 from .popularity import PopularityPropensity
+from .statistics import PropensityStatistics, propensity_statistics
 
 PROPENSITIES: MappingProxyType[str, type[PropensityEstimator]] = MappingProxyType(
     {
@@ -30,7 +32,10 @@ __all__ = [
     "NaiveBayesPropensity",
     "PopularityPropensity",
     "PropensityEstimator",
+    "PropensityNetwork",
+    "PropensityStatistics",
     "make_propensity",
+    "propensity_statistics",
 ]
 
 
