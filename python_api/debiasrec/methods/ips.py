@@ -21,8 +21,8 @@ class IPS(Trained):
     """Matrix factorisation with every squared error weighted by one over its propensity: sum of (s - t)^2 / q.
 
     Args:
-        propensity: "naive_bayes", "logistic", "popularity", "given", or "auto": naive Bayes where the split has uniform
-            training ratings, popularity elsewhere.
+        propensity: "naive_bayes", "logistic", "mf", "popularity", "given", or "auto": naive Bayes where the split has
+            uniform training ratings, popularity elsewhere.
         propensity_levels: what naive Bayes tells apart: "stars", or "binary" (positive and negative).
         uniform_rows: train on the uniform ratings too, each with weight 1.
         clip_min: propensities below are raised to it; None leaves it to the estimator.

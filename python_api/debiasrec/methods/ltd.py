@@ -68,8 +68,14 @@ class MFIPSLTD(BiLevel):
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """Which pairs are biased, and what the propensity model looks up of them."""
         train = split.train
-        options = {"hidden": self.propensity_hidden, "activation": self.activation, "seed": (self.seed, 0, 2)}
-        self.propensity_ = PropensityNetwork(self.propensity_model, split, train, **options)
+        self.propensity_ = PropensityNetwork(
+            self.propensity_model,
+            split,
+            train,
+            hidden=self.propensity_hidden,
+            activation=self.activation,
+            seed=(self.seed, 0, 2),
+        )
         keys = np.zeros(len(rows), np.int64)
         keys[: len(train)] = self.propensity_.keys(train.users, train.items, train.ratings)
         return {"keys": keys, "biased": np.arange(len(rows)) < len(train)}
@@ -132,7 +138,7 @@ class MFDRLTD(MFIPSLTD):
 
     With an imputation g of the residual t - s and the pseudo label p = stop(s) + g, the lower loss is
 
-        sum over rated pairs of (s - p)^2 + ((s - t)^2 - (s - p)^2) / q  +  c * sum over sampled unrated ones of (s - p)^2,
+        sum over rated pairs of (s - p)^2 + ((s - t)^2 - (s - p)^2) / q  +  c * sum over unrated ones of (s - p)^2,
 
     q = 1 for uniform pairs. On every batch first g takes a step on sum of (g - (t - s))^2 / q, then q and s as in
     `MFIPSLTD`. A batch has as many unrated pairs as rated ones.
@@ -193,8 +199,8 @@ class MFDRLTD(MFIPSLTD):
     def lower(self, batch: Batch) -> dict[str, Any]:
         """The doubly robust loss of the rated pairs, and the imputed errors of the unrated ones."""
         missing = {name: batch[f"unrated_{name}"] for name in ("users", "items", "imputations")}
-        missing["scale"] = self._missing_weight()
-        return {**super().lower(batch), "imputations": batch["imputations"], "missing": missing}
+        scale = {"scale": self._missing_weight()}
+        return {**super().lower(batch), "imputations": batch["imputations"], "missing": {**missing, **scale}}
 
     def lower_step(self, batch: Batch) -> Tensor:
         """One fused step on rated and unrated pairs.

@@ -12,7 +12,6 @@ from debiasrec.errors import DebiasRecError
 from debiasrec.methods.options import whole
 from debiasrec.methods.trained import Trained
 from debiasrec.models import NFM
-from debiasrec.training.learner import LossLearner
 from debiasrec.training.loop import TrainingRun
 
 if TYPE_CHECKING:

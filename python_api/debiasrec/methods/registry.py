@@ -6,11 +6,13 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
+from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.nf import NF, NFDR, NFIPS
+from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.snips import SNIPS
 from debiasrec.naming import unknown_name
 
@@ -30,6 +32,8 @@ REGISTRY: dict[str, type[Method]] = {
         MFDRLTD,
         NFIPSLTD,
         NFDRLTD,
+        CPTV,
+        PMFNMAR,
     )
 }
 

@@ -97,7 +97,16 @@ class MatrixFactorization(Model):
             lr: of the assumed step, plain gradient descent.
             l2: half the squared norm of the distinct factor rows of the lower loss is added to it, times this.
         """
-        return debias_ext.lookahead_loss(**self.tables(), lower=lower, upper=upper, lr=lr, l2=l2)
+        return debias_ext.lookahead_loss(
+            self.user_factors,
+            self.item_factors,
+            lower=lower,
+            upper=upper,
+            lr=lr,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            l2=l2,
+        )
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The best unseen items of each user, without a table of all scores; see `Model.best`."""

@@ -83,9 +83,10 @@ class NFM(Model):
         return {**shapes, "factors": factors, "hidden": hidden, "offset": self.offset}
 
     @classmethod
-    def blank(cls, *, users: list[int], items: list[int], factors: int, hidden: int, offset: float) -> Self:
+    def blank(cls, **settings: Any) -> Self:
         """A model of that shape, whose tables and covariates are still to be filled in."""
-        return cls(np.zeros(users, np.float32), np.zeros(items, np.float32), factors, hidden, offset=offset)
+        users, items = (np.zeros(settings.pop(side), np.float32) for side in ("users", "items"))
+        return cls(users, items, **settings)
 
     def score(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores of pairs, [B], differentiable in the tables; see `Model.score`."""

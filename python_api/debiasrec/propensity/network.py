@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +65,7 @@ class PropensityNetwork:
         self._users, self._items = (torch.from_numpy(side) for side in covariates(split))
         widths = [self._users.shape[1] + self._items.shape[1] + len(self._values), *[hidden] * _LAYERS[kind], 1]
         generator = np.random.default_rng(seed)
-        for layer, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for layer, (n_in, n_out) in enumerate(pairwise(widths)):
             weight = generator.normal(0.0, math.sqrt(2.0 / (n_in + n_out)), (n_out, n_in)).astype(np.float32)
             self._tables[f"weight{layer}"] = torch.from_numpy(weight).requires_grad_()
             self._tables[f"bias{layer}"] = torch.zeros(n_out, requires_grad=True)

@@ -61,7 +61,9 @@ def propensity_statistics(propensity: Predicts, split: Split) -> PropensityStati
     check_split(split)
     train, uniform = split.train, split.uniform_train
     if uniform is None or len(uniform) < 2:
-        raise DebiasRecError(f"propensity statistics need two uniform training ratings; the split {split.name!r} lacks them")
+        raise DebiasRecError(
+            f"propensity statistics need two uniform training ratings, which the split {split.name!r} does not have"
+        )
     biased = propensity.predict(train.users, train.items, train.ratings).astype(np.float64)
     scale = float((1.0 / biased).sum() / (split.dataset.n_users * split.dataset.n_items))
     scaled = scale * propensity.predict(uniform.users, uniform.items, uniform.ratings).astype(np.float64)
