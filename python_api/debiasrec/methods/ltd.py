@@ -44,6 +44,8 @@ class MFIPSLTD(BiLevel):
         activation: "relu", "sigmoid" or "tanh".
         propensity_lr: its learning rate; the optimiser is that of the rating model.
         variance: as above.
+        step_lr: learning rate of the assumed step, plain gradient descent; None takes `lr`. The real step of an adaptive
+            optimiser is far shorter than plain gradient descent with its learning rate.
 
     Attributes (after fit):
         propensity_: the propensities of the last epoch; `propensity_.predict(users, items, ratings)`.
@@ -60,6 +62,7 @@ class MFIPSLTD(BiLevel):
     activation: str = choice("relu", *ACTIVATIONS)
     propensity_lr: float = number(0.01, above=0)
     variance: float = number(1.0, least=0)
+    step_lr: float | None = number(None, above=0, none=True)
 
     def training_rows(self, split: Split) -> Interactions:
         """Biased and uniform training parts, concatenated."""
@@ -90,6 +93,10 @@ class MFIPSLTD(BiLevel):
     def upper_learners(self) -> list[TableLearner]:
         """The propensity model."""
         return [self.learners_["propensity"]]
+
+    def assumed_lr(self) -> float:
+        """`step_lr`, or that of the real step."""
+        return self.lr if self.step_lr is None else self.step_lr
 
     def propensities(self, batch: Batch) -> Tensor:
         """q of the biased pairs and 1 for the uniform ones, [B]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.base import Method
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR
@@ -25,6 +26,7 @@ REGISTRY: dict[str, type[Method]] = {
         IPS,
         SNIPS,
         DR,
+        AutoDebias,
         NF,
         NFIPS,
         NFDR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from debiasrec.models.additive_weights import AdditiveWeights
 from debiasrec.models.base import Model
 from debiasrec.models.matrix_factorization import MatrixFactorization
 from debiasrec.models.nfm import NFM
@@ -10,4 +11,13 @@ from debiasrec.models.sampled_pairs import UnratedPairs, sampled_pairs
 
 MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization, NFM, OrdinalFactorization)}
 
-__all__ = ["MODELS", "NFM", "MatrixFactorization", "Model", "OrdinalFactorization", "UnratedPairs", "sampled_pairs"]
+__all__ = [
+    "MODELS",
+    "NFM",
+    "AdditiveWeights",
+    "MatrixFactorization",
+    "Model",
+    "OrdinalFactorization",
+    "UnratedPairs",
+    "sampled_pairs",
+]
