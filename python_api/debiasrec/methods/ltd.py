@@ -44,8 +44,8 @@ class MFIPSLTD(BiLevel):
         activation: "relu", "sigmoid" or "tanh".
         propensity_lr: its learning rate; the optimiser is that of the rating model.
         variance: as above.
-        step_lr: learning rate of the assumed step, plain gradient descent; None takes `lr`. The real step of an adaptive
-            optimiser is far shorter than plain gradient descent with its learning rate.
+        step_lr: learning rate of the assumed step, plain gradient descent; None takes `lr`. The real step of Adagrad is
+            far shorter than that of gradient descent with its learning rate.
 
     Attributes (after fit):
         propensity_: the propensities of the last epoch; `propensity_.predict(users, items, ratings)`.

@@ -90,7 +90,7 @@ class MFPropensity(PropensityEstimator):
 
     @torch.no_grad()
     def _estimate(self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray | None) -> np.ndarray:
-        scores = self._model.score(torch.from_numpy(users), torch.from_numpy(items))
+        scores = self._model.score(torch.tensor(users), torch.tensor(items))
         return torch.sigmoid(scores.double()).numpy()
 
     def _summary(self) -> str:

@@ -134,4 +134,4 @@ class PropensityNetwork:
             ratings = np.full(len(users), np.nan, np.float32)
         arrays = users, items, self.keys(users, items, ratings)
         device = next(iter(self._tables.values())).device
-        return self(*(torch.as_tensor(array, device=device) for array in arrays)).cpu().numpy().astype(np.float64)
+        return self(*(torch.tensor(array, device=device) for array in arrays)).cpu().numpy().astype(np.float64)
