@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
-from debiasrec.methods.dr import DR
+from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.persistence import load_model
@@ -12,6 +13,7 @@ from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.wmf import WMF
 
 __all__ = [
     "DR",
@@ -19,11 +21,16 @@ __all__ = [
     "MF",
     "REGISTRY",
     "SNIPS",
+    "WMF",
     "AutoDebias",
+    "DRTwoStage",
+    "ItemMean",
     "MFCombine",
     "MFUniform",
     "Method",
+    "Popularity",
     "Trained",
+    "UserMean",
     "load_model",
     "make",
     "preset",

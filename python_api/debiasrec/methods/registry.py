@@ -6,26 +6,33 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
 from debiasrec.methods.cpt_v import CPTV
-from debiasrec.methods.dr import DR
+from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
 
 REGISTRY: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
+        UserMean,
+        ItemMean,
+        Popularity,
         MF,
         MFUniform,
         MFCombine,
+        WMF,
         IPS,
         SNIPS,
         DR,
+        DRTwoStage,
         AutoDebias,
         NF,
         NFIPS,
