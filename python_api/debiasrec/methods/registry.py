@@ -11,9 +11,13 @@ from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.nf import NF, NFDR, NFIPS
+from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
@@ -37,6 +41,15 @@ REGISTRY: dict[str, type[Method]] = {
         BalIPS,
         BalDR,
         BalAutoDebias,
+        NF,
+        NFIPS,
+        NFDR,
+        MFIPSLTD,
+        MFDRLTD,
+        NFIPSLTD,
+        NFDRLTD,
+        CPTV,
+        PMFNMAR,
     )
 }
 
