@@ -6,9 +6,15 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
+from debiasrec.methods.cause import CausE
 from debiasrec.methods.dr import DR
+from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.mf_pd import MFPD
+from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.snips import SNIPS
 from debiasrec.naming import unknown_name
 
@@ -21,6 +27,15 @@ REGISTRY: dict[str, type[Method]] = {
         IPS,
         SNIPS,
         DR,
+        CausE,
+        KDLabel,
+        MFPD,
+        MFTFROM,
+        Ensemble,
+        InterD,
+        InterDB,
+        InterDO,
+        InterDI,
     )
 }
 

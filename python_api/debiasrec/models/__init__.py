@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from debiasrec.models.base import Model
+from debiasrec.models.fair_exposure import fair_places
+from debiasrec.models.fair_lists import FairLists
 from debiasrec.models.matrix_factorization import MatrixFactorization
 from debiasrec.models.sampled_pairs import sampled_pairs
 
-MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization,)}
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization, FairLists)}
 
-__all__ = ["MODELS", "MatrixFactorization", "Model", "sampled_pairs"]
+__all__ = ["MODELS", "FairLists", "MatrixFactorization", "Model", "fair_places", "sampled_pairs"]

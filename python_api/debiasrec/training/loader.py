@@ -38,6 +38,18 @@ class Batch:
     def __getitem__(self, name: str) -> Tensor:
         return self.columns[name]
 
+    def places(self, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the rated pairs within the block, int64 [B]."""
+        assert self.block is not None
+        return _places(self.users, self.block[0], n_users), _places(self.items, self.block[1], n_items)
+
+
+def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
+    """Where the indices, out of `count`, stand in a block that holds them all."""
+    places = block.new_empty(count)
+    places[block] = torch.arange(len(block), device=block.device)
+    return places.index_select(0, indices)
+
 
 class _Loader:
     def __init__(self, columns: dict[str, Tensor], seed: int) -> None:
