@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from debiasrec.methods.base import Method
+from debiasrec.methods.cause import CausE
 from debiasrec.methods.dr import DR
+from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.mf_pd import MFPD
+from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.persistence import load_model
 from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
@@ -16,8 +22,17 @@ __all__ = [
     "DR",
     "IPS",
     "MF",
+    "MFPD",
+    "MFTFROM",
     "REGISTRY",
     "SNIPS",
+    "CausE",
+    "Ensemble",
+    "InterD",
+    "InterDB",
+    "InterDI",
+    "InterDO",
+    "KDLabel",
     "MFCombine",
     "MFUniform",
     "Method",
