@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
 from debiasrec.methods.cause import CausE
-from debiasrec.methods.dr import DR
+from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
@@ -17,6 +18,7 @@ from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.wmf import WMF
 
 __all__ = [
     "DR",
@@ -26,17 +28,22 @@ __all__ = [
     "MFTFROM",
     "REGISTRY",
     "SNIPS",
+    "WMF",
     "CausE",
+    "DRTwoStage",
     "Ensemble",
     "InterD",
     "InterDB",
     "InterDI",
     "InterDO",
+    "ItemMean",
     "KDLabel",
     "MFCombine",
     "MFUniform",
     "Method",
+    "Popularity",
     "Trained",
+    "UserMean",
     "load_model",
     "make",
     "preset",

@@ -166,10 +166,7 @@ class InterD(InterDO):
         users, items = batch.block  # type: ignore[misc]
         student, biased, debiased = (model.block(users, items) for model in (self.model_, *self._teachers))
         return debias_ext.block_loss(
-            student.user_factors,
-            student.item_factors,
-            user_bias=student.user_bias,
-            item_bias=student.item_bias,
+            **student._asdict(),
             rated=(*batch.places(self.n_users_, self.n_items_), batch["targets"]),
             unobserved=InterDTarget(biased, debiased, self.gamma_missing, beta, self.missing_variant),
         )

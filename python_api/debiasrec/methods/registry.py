@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
 from debiasrec.methods.cause import CausE
-from debiasrec.methods.dr import DR
+from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
@@ -16,14 +17,19 @@ from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
 
 REGISTRY: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
+        UserMean,
+        ItemMean,
+        Popularity,
         MF,
         MFUniform,
         MFCombine,
+        WMF,
         IPS,
         SNIPS,
         DR,
@@ -36,6 +42,7 @@ REGISTRY: dict[str, type[Method]] = {
         InterDB,
         InterDO,
         InterDI,
+        DRTwoStage,
     )
 }
 

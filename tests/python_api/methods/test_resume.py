@@ -15,7 +15,8 @@ from debiasrec.training import loop
 CASES = {
     "mf": {},
     "snips": {"batching": "block", "user_block": 50, "item_block": 40, "optimizer": "sgd", "lr": 0.2},
-    "dr": {"joint": False, "imputation_epochs": 3},
+    "dr_two_stage": {"imputation_epochs": 3},
+    "wmf": {},
 }
 
 
