@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
 from debiasrec.methods.cause import CausE
@@ -29,6 +30,7 @@ __all__ = [
     "REGISTRY",
     "SNIPS",
     "WMF",
+    "AutoDebias",
     "CausE",
     "DRTwoStage",
     "Ensemble",

@@ -48,7 +48,7 @@ class Ensemble(Method):
     source: ClassVar[str] = "Ding et al., Interpolative Distillation, SIGIR 2022 (baseline)"
 
     biased_teacher: str | Method = teacher("mf_combine")
-    debiased_teacher: str | Method = teacher("ips")
+    debiased_teacher: str | Method = teacher("autodebias")
     share: float | None = number(None, least=0, most=1, none=True)
     criterion: str = choice("auc", *CRITERIA)
 

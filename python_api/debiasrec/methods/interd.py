@@ -52,7 +52,7 @@ class InterDO(Trained):
     rated_variant: ClassVar[str] = "soft"
 
     biased_teacher: str | Method = teacher("mf_combine")
-    debiased_teacher: str | Method = teacher("ips")
+    debiased_teacher: str | Method = teacher("autodebias")
     initial: str = choice("debiased", "biased", "debiased", "random")
     gamma_observed: float = number(-0.1, most=0)
 

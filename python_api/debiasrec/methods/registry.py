@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
 from debiasrec.methods.cause import CausE
@@ -33,6 +34,8 @@ REGISTRY: dict[str, type[Method]] = {
         IPS,
         SNIPS,
         DR,
+        DRTwoStage,
+        AutoDebias,
         CausE,
         KDLabel,
         MFPD,
@@ -42,7 +45,6 @@ REGISTRY: dict[str, type[Method]] = {
         InterDB,
         InterDO,
         InterDI,
-        DRTwoStage,
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from debiasrec.models.additive_weights import AdditiveWeights
 from debiasrec.models.base import Model
 from debiasrec.models.fair_exposure import fair_places
 from debiasrec.models.fair_lists import FairLists
@@ -10,4 +11,12 @@ from debiasrec.models.sampled_pairs import sampled_pairs
 
 MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization, FairLists)}
 
-__all__ = ["MODELS", "FairLists", "MatrixFactorization", "Model", "fair_places", "sampled_pairs"]
+__all__ = [
+    "MODELS",
+    "AdditiveWeights",
+    "FairLists",
+    "MatrixFactorization",
+    "Model",
+    "fair_places",
+    "sampled_pairs",
+]

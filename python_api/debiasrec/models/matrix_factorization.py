@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 
 import debias_ext
 from debiasrec.models.base import Model
+from debiasrec.models.initial import he_normal
 
 
 class MatrixFactorization(Model):
@@ -39,18 +39,12 @@ class MatrixFactorization(Model):
         device: str | torch.device = "cpu",
     ) -> None:
         generator = np.random.default_rng(seed)
-
-        def table(rows: int, *columns: int) -> Tensor:
-            values = generator.standard_normal((rows, *columns), dtype=np.float32)
-            values *= np.float32(math.sqrt(2.0 / max(rows, 1)))
-            return torch.from_numpy(values).to(device).requires_grad_()
-
         self.n_items = n_items
         self.offset = float(offset)
-        self.user_factors = table(n_users, factors)
-        self.item_factors = table(n_items, factors)
-        self.user_bias = table(n_users)
-        self.item_bias = table(n_items)
+        self.user_factors = he_normal(generator, n_users, factors, device=device)
+        self.item_factors = he_normal(generator, n_items, factors, device=device)
+        self.user_bias = he_normal(generator, n_users, device=device)
+        self.item_bias = he_normal(generator, n_items, device=device)
 
     @classmethod
     def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:

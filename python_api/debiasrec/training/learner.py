@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -173,3 +173,38 @@ class LossLearner:
             # Flags, not a list of distinct rows: no sort, and elementwise arithmetic does not depend on the threads.
             coefficient = table.new_zeros(len(table), 1).index_fill_(0, rows, strength)
             gradient.add_(coefficient * table)
+
+
+class TableLearner:
+    """Applies given gradients to named tables, with weight decay on every row of each: g + decay * table.
+
+    Args:
+        tables: leaves by name; the learner changes them in place and keeps no copy.
+        optimizer: as in `RowLearner`.
+        lr: learning rate.
+        weight_decay: coefficient of the decay, which the optimiser sees as a part of the gradient.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Tensor], *, optimizer: str = "adam", lr: float, weight_decay: float = 0.0
+    ) -> None:
+        self.tables = dict(tables)
+        self.optimizer = make_optimizer(optimizer, self.tables, lr)
+        self.weight_decay = weight_decay
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a step changes, by name, live: the tables and the state of the optimiser."""
+        return {**self.tables, **{f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the tables where they are; the learner cannot go on after it."""
+        for table in self.tables.values():
+            table.data = table.data.to(device)
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step; the gradients, one per table in order, are overwritten."""
+        if self.weight_decay:
+            for table, gradient in zip(self.tables.values(), gradients, strict=True):
+                gradient.add_(table * self.weight_decay)
+        self.optimizer.step(gradients)
