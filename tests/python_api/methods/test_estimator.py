@@ -252,8 +252,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 def test_presets_are_valid_for_their_methods():
     for name, cls in methods.REGISTRY.items():
         for data in ("coat", "yahoo_r3"):
-            method = methods.make(name, **methods.preset(name, data))
-            assert not issubclass(cls, methods.Trained) or method.batching == "block"
+            check_options(methods.make(name, **methods.preset(name, data)))
         assert methods.preset(name, "simulated") == {}
 
 
