@@ -113,7 +113,7 @@ def _metric_table(metric: str, rows: pd.DataFrame, baseline: str | None) -> Tabl
 
 def _rest_table(test: str, rows: pd.DataFrame, baseline: str | None) -> Table:
     metrics = list(rows["metric"].unique())
-    table = _new_table(TEST_TITLES[test], [metric_label(metric) for metric in metrics])
+    table = _new_table(TEST_TITLES.get(test, test), [metric_label(metric) for metric in metrics])
     cells = [_cells(rows[rows["metric"] == metric], baseline) for metric in metrics]
     for method in rows["method"].unique():
         table.add_row(method, *(column.get(method, Text("")) for column in cells))
