@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.base import Method
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
@@ -18,6 +19,7 @@ __all__ = [
     "MF",
     "REGISTRY",
     "SNIPS",
+    "AutoDebias",
     "MFCombine",
     "MFUniform",
     "Method",

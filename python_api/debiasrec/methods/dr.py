@@ -114,7 +114,7 @@ class DR(IPS):
 
     def _block_loss(self, batch: Batch, users: Tensor, items: Tensor) -> Tensor:
         """All pairs of the block, through Gram matrices, and the correction on the rated ones."""
-        rows, columns = _places(batch.users, users, self.n_users_), _places(batch.items, items, self.n_items_)
+        rows, columns = batch.places(self.n_users_, self.n_items_)
         rating = self.model_.block(users, items)
         with torch.no_grad():
             imputation = self.imputation_.block(users, items)
@@ -143,13 +143,6 @@ class DR(IPS):
 
     def _rated_loss(self, batch: Batch) -> Tensor:
         return self.model_.loss(batch.users, batch.items, batch["targets"], batch["weights"], "sum")
-
-
-def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
-    """Where the indices, out of `count`, stand in a block that holds them all."""
-    places = block.new_empty(count)
-    places[block] = torch.arange(len(block), device=block.device)
-    return places.index_select(0, indices)
 
 
 def _block(

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.base import Method
+from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.nf import NF, NFDR, NFIPS
+from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.snips import SNIPS
 from debiasrec.naming import unknown_name
 
@@ -21,6 +26,16 @@ REGISTRY: dict[str, type[Method]] = {
         IPS,
         SNIPS,
         DR,
+        AutoDebias,
+        NF,
+        NFIPS,
+        NFDR,
+        MFIPSLTD,
+        MFDRLTD,
+        NFIPSLTD,
+        NFDRLTD,
+        CPTV,
+        PMFNMAR,
     )
 }
 
