@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import DebiasRecError
 from ..tuning import tune as tune_method
 from . import options as opt
 from .app import app
@@ -19,7 +20,7 @@ EXAMPLES = """Examples:
 
 debiasrec tune ips --trials 20 --out runs/tuned
 
-debiasrec tune mf ips dr --data coat --root data/coat --trials 50 --out runs/tuned --resume"""
+debiasrec tune mf ips --data coat --root data/coat --out runs/tuned --resume"""
 
 
 @app.command(epilog=EXAMPLES)
@@ -52,6 +53,8 @@ def tune(
     )  # fmt: skip
     chosen = source.split(split, split_seed)
     options = settings_by_method(settings, methods)
+    if strangers := sorted(set(options) - set(methods)):
+        raise DebiasRecError(f"--set: {', '.join(strangers)} not among the methods {', '.join(methods)}")
     try:
         for method in methods:
             tuning = tune_method(

@@ -18,12 +18,15 @@ from ..errors import DebiasRecError
 from ..methods.options import check_device, check_options
 from ..methods.persistence import plain_params
 from ..report.progress import FitProgress, fit_note
+from ..training.loop import ProgressEvent
 from .comparison import FIT_COLUMNS, RESULT_COLUMNS, Comparison
 from .evaluate import check_ks, evaluate
 from .resuming import take_over
 from .validation import validation_auc
 
-Measure = Callable[[zoo.Method, Split], Mapping[tuple[str, str], float]]
+Figures = Mapping[tuple[str, str], float]
+Measure = Callable[[zoo.Method, Split], Figures]
+Watch = Callable[[zoo.Method, Split, ProgressEvent], Figures]
 
 
 class ComparisonInterrupted(KeyboardInterrupt):
@@ -48,6 +51,7 @@ def compare(
     out: str | Path | None = None,
     resume: bool = False,
     measure: Measure | None = None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Fit every method with every seed, evaluate each fit on both tests, and summarise.
 
@@ -65,6 +69,7 @@ def compare(
         out: directory; its files are rewritten after each fit, so that an interruption keeps what is done.
         resume: keep the results in ``out`` and fit only what is missing there.
         measure: further figures of a fitted method, (test, metric) to value; they join the results.
+        watch: the same after every epoch, of the method as it stands.
 
     Returns:
         The comparison.
@@ -95,8 +100,9 @@ def compare(
             for seed, name in missing:
                 bar.start(f"{name} seed {seed}")
                 model = clone(templates[name]).set_params(seed=seed)
-                model.fit(split, device=device, progress=bar.epoch)
-                _record(comparison, name, seed, model, {} if measure is None else measure(model, split))
+                figures = _fit(model, split, device, bar, watch)
+                figures |= {} if measure is None else measure(model, split)
+                _record(comparison, name, seed, model, figures)
                 bar.finish(fit_note(model, comparison.fits["validation_auc"].iloc[-1]))
                 if out is not None:
                     comparison.save(out)
@@ -105,9 +111,22 @@ def compare(
     return comparison
 
 
-def _record(
-    comparison: Comparison, name: str, seed: int, model: zoo.Method, measured: Mapping[tuple[str, str], float]
-) -> None:
+def _fit(
+    model: zoo.Method, split: Split, device: str, bar: FitProgress, watch: Watch | None
+) -> dict[tuple[str, str], float]:
+    """Fit with a progress bar; returns what was watched."""
+    watched: dict[tuple[str, str], float] = {}
+
+    def after_epoch(event: ProgressEvent) -> None:
+        bar.epoch(event)
+        if watch is not None:
+            watched.update(watch(model, split, event))
+
+    model.fit(split, device=device, progress=after_epoch)
+    return watched
+
+
+def _record(comparison: Comparison, name: str, seed: int, model: zoo.Method, measured: Figures) -> None:
     table = evaluate({name: model}, comparison.split, comparison.ks)
     values = {**table.iloc[0].to_dict(), **measured}
     figures = [(name, seed, test, metric, value) for (test, metric), value in values.items()]

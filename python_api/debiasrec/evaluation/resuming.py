@@ -33,7 +33,8 @@ def take_over(comparison: Comparison, directory: str | Path) -> None:
     for key, value in expected.items():
         if record.get(key) != value:
             raise DebiasRecError(f"{folder}: its results have another {key}: {record.get(key)}, now {value}")
-    for name, kept in record["methods"].items():
+    for name in dict.fromkeys(fit["method"] for fit in record["fits"]):
+        kept = record["methods"][name]
         _check_settings(folder, name, kept["config"], comparison.configs.get(name))
         comparison.configs.setdefault(name, kept["config"])
         comparison.families.setdefault(name, kept["class"])

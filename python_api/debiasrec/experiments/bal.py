@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..data import Interactions, Split
 from ..errors import DebiasRecError
-from .experiment import Arm, Experiment, Figure, Place, rows
+from .experiment import Arm, Experiment, Figure, Place, rows, sweep
 
 PAPER = "Bal, WWW 2023"
 RANKING = (("debiased", "auc"), ("debiased", "ndcg@5"), ("debiased", "ndcg@10"))
@@ -41,6 +41,23 @@ def uniform_sizes(split: Split) -> dict[str, Split]:
     }
 
 
+# All pairs are weighted by the first model, the rated ones by the second.
+_MODELS = {
+    f"{pairs} + {rated}": Arm("bal_autodebias", {"pair_balance": pairs, "rated_balance": rated})
+    for pairs in ("mf", "ncf")
+    for rated in ("mf", "ncf")
+}
+_FROM = {
+    f"{method} from {TWINS[method]}": Arm(method, {"initial": TWINS[method]})
+    for method in ("bal_ips", "bal_dr", "bal_autodebias")
+}
+_COEFFICIENTS = (0.0, 2.0**-9, 2.0**-6, 2.0**-3, 1.0)
+
+
+def _by_coefficient(arm: Arm, cell: pd.Series) -> Place | None:
+    return (cell["metric"], arm.method, arm.x) if (cell["test"], cell["metric"]) in RANKING else None
+
+
 def _by_size(arm: Arm, cell: pd.Series) -> Place | None:
     shown = (cell["test"], cell["metric"]) in RANKING
     return (cell["metric"], arm.method, float(cell["part"].removesuffix("%"))) if shown else None
@@ -59,6 +76,36 @@ EXPERIMENTS = (
         ),
         against=TWINS,
         ks=(5, 10),
+    ),
+    Experiment(
+        name="bal-table3",
+        title="Debiased test: balancing from scratch and from the fitted unbalanced method",
+        source=f"{PAPER}, Table 3",
+        split="bal",
+        metrics=RANKING,
+        arms={**rows("bal_ips", "bal_dr", "bal_autodebias"), **_FROM},
+        against={label: arm.method for label, arm in _FROM.items()},
+        ks=(5, 10),
+    ),
+    Experiment(
+        name="bal-table4",
+        title="Debiased test: balancing models of Bal-AutoDebias, of all pairs + of the rated ones",
+        source=f"{PAPER}, Table 4",
+        split="bal",
+        metrics=RANKING,
+        arms=_MODELS,
+        against={label: "mf + mf" for label in _MODELS if label != "mf + mf"},
+        ks=(5, 10),
+    ),
+    Experiment(
+        name="bal-lambda",
+        title="Debiased test against the coefficient of the balance",
+        source=f"{PAPER}, Figure 2",
+        split="bal",
+        metrics=RANKING,
+        arms={label: arm for method in TWINS for label, arm in sweep(method, "balance", _COEFFICIENTS).items()},
+        ks=(5, 10),
+        figure=Figure(_by_coefficient, "balance", log_x=True),
     ),
     Experiment(
         name="uniform-size",

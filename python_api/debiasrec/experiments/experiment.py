@@ -62,6 +62,7 @@ class Experiment:
         ks: list lengths of the ranking metrics.
         parts: variants of the split by name, where every row runs on several; else the split itself, without a name.
         measure: further figures of a fitted method on a split, by (test, metric).
+        watch: figures after an epoch, of the method as it stands, the split and the ``ProgressEvent``.
         figure: what is drawn.
     """
 
@@ -75,6 +76,7 @@ class Experiment:
     ks: tuple[int, ...] = (5,)
     parts: Callable[[Split], Mapping[str, Split]] | None = None
     measure: Callable[[Method, Split], Figures] | None = None
+    watch: Callable[[Method, Split, Any], Figures] | None = None
     figure: Figure | None = None
 
 
@@ -83,10 +85,10 @@ def rows(*methods: str) -> dict[str, Arm]:
     return {method: Arm(method) for method in methods}
 
 
-def sweep(method: str, option: str, values: tuple[float, ...]) -> dict[str, Arm]:
-    """An arm per value of an option; the option is the curve, its values the places on it."""
+def sweep(method: str, option: str, values: tuple[float, ...], **fixed: Any) -> dict[str, Arm]:
+    """An arm per value of an option, other options fixed; the option is the curve, its values the places on it."""
     label = f"{method} {option}"
-    return {f"{label}={value:g}": Arm(method, {option: value}, series=label, x=value) for value in values}
+    return {f"{label}={value:g}": Arm(method, {**fixed, option: value}, series=label, x=value) for value in values}
 
 
 def others(arms: Mapping[str, Arm], own: str) -> dict[str, str]:

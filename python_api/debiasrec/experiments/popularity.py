@@ -119,8 +119,8 @@ def biased_weight(model: Method, users: np.ndarray, items: np.ndarray, known: np
         for teacher in (model.biased_teacher_, model.debiased_teacher_)
     )
     scores = torch.zeros_like(biased, requires_grad=True)
-    options = {"gamma": gamma, "variant": model.variant, "reduction": "sum"}
-    loss = debias_ext.interd_loss(scores, biased, debiased, torch.tensor(known, dtype=torch.float64), **options)
+    ratings = torch.tensor(known, dtype=torch.float64)
+    loss = debias_ext.interd_loss(scores, biased, debiased, ratings, gamma=gamma, reduction="sum")
     target = torch.autograd.grad(loss, scores)[0] / -2
     gap = biased - debiased
     return torch.where(gap.abs() > INDIFFERENT, (target - debiased) / gap, torch.nan).numpy()

@@ -78,10 +78,11 @@ def run(
     if not made:
         raise DebiasRecError(f"{experiment.name}: no method to run; not in this version: {', '.join(missing.values())}")
     folder = Path(out)
-    settings: dict[str, Any] = {"ks": experiment.ks, "device": device, "progress": progress, "resume": True}
+    settings: dict[str, Any] = {"ks": experiment.ks, "measure": experiment.measure, "watch": experiment.watch}
+    settings |= {"device": device, "progress": progress, "resume": True}
     kept = []
     for part, own in ({"": split} if experiment.parts is None else experiment.parts(split)).items():
-        comparison = compare(own, made, seeds, out=folder / part, measure=experiment.measure, **settings)
+        comparison = compare(own, made, seeds, out=folder / part, **settings)
         kept.append(comparison.results.assign(part=part))
     results = pd.concat(kept, ignore_index=True)
     outcome = Outcome(experiment, data.name, results, tabulate(results, experiment, data.name), missing)

@@ -31,14 +31,14 @@ def outcome_view(outcome: Outcome) -> RenderableType:
     experiment, table = outcome.experiment, outcome.table
     views: list[RenderableType] = [Text(f"{experiment.title} ({experiment.source}), {outcome.dataset}", style="bold")]
     for (test, metric), cells in table.groupby(["test", "metric"], sort=False):
-        views += [_metric_table(f"{metric_label(metric)}, {test}", cells), Text("")]
+        views += [Text(f"{metric_label(metric)}, {test}", style="bold"), _metric_table(cells), Text("")]
     views.append(Text(LEGEND))
     if outcome.missing:
         views.append(Text(f"Not in this version: {', '.join(outcome.missing)}."))
     return Group(*views)
 
 
-def _metric_table(title: str, cells: pd.DataFrame) -> Table:
+def _metric_table(cells: pd.DataFrame) -> Table:
     """Columns without a single figure are left out."""
     columns = {"row": cells["method"].tolist(), "part": cells["part"].tolist()}
     for heading, mean, sd in (
@@ -52,7 +52,7 @@ def _metric_table(title: str, cells: pd.DataFrame) -> Table:
     columns["p"] = cells["p_value"].map(p_text).where(tested, "").tolist()
     columns["against"] = cells["against"].tolist()
     columns = {heading: column for heading, column in columns.items() if any(column)}
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for heading in columns:
         words = heading in ("row", "part", "against")
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)

@@ -35,11 +35,38 @@ Space = dict[str, "Interval | tuple[Any, ...]"]
 # By the optimiser that takes the steps. Summed errors over blocks need small SGD steps, adaptive steps are scale-free.
 LEARNING_RATES = {"sgd": Interval(1e-6, 1.0), "adam": Interval(1e-4, 5e-2), "adagrad": Interval(1e-3, 5e-2)}
 # By the reduction: beside a sum the coefficient is absolute, beside a mean it is relative to the number of rated pairs.
-DECAYS = {"sum": Interval(1e-3, 10.0), "mean": Interval(1e-2, 1e2)}
+L2 = {"sum": Interval(1e-3, 10.0), "mean": Interval(1e-2, 1e2)}
+# Weight decay of upper models.
+DECAY = Interval(1e-5, 0.1)
+
+# Adam steps the upper models of bi-level methods, whatever steps the base.
+UPPER_RATE = Interval(1e-5, 0.1)
 
 OPTIONS: Space = {
+    # propensities and imputation
     "clip_min": Interval(1e-3, 0.1),
     "imputation_factors": (2, 5, 10),
+    "missing_weight": Interval(1e-3, 1.0),
+    # AutoDebias
+    "imputation_weight": Interval(1e-2, 1.0),
+    "w1_lr": UPPER_RATE,
+    "w2_lr": UPPER_RATE,
+    # Bal
+    "balance": Interval(2.0**-9, 1.0),
+    "balance_lr": Interval(1e-4, 1e-2),
+    # LTD
+    "variance": Interval(1e-2, 1e2),
+    "propensity_hidden": (4, 16, 64, 256),
+    "activation": ("relu", "sigmoid", "tanh"),
+    # InterD
+    "gamma_observed": Interval(-2.0, -0.01, log=False),
+    "gamma_missing": Interval(-2.0, -0.01, log=False),
+    "beta": Interval(1e-3, 1.0),
+    # CausE, KD-Label, MF-PD, CPT-V
+    "pull": Interval(1e-5, 10.0),
+    "strength": Interval(0.1, 1.0, log=False),
+    "gamma": Interval(1e-6, 0.5),
+    "clusters": (5, 10, 20),
 }
 
 
@@ -52,12 +79,13 @@ def search_space(method: Method) -> Space:
     Returns:
         Option name to an Interval, or to a tuple of values; empty for a method with nothing to search.
     """
+    optimizer, reduction = getattr(method, "optimizer", "adam"), getattr(method, "reduction", "mean")
+    endings = {"lr": LEARNING_RATES[optimizer], "l2": L2[reduction], "decay": DECAY}
     searched: Space = {}
     for option in ranges(method):
-        if option == "lr" or option.endswith("_lr"):
-            searched[option] = LEARNING_RATES.get(getattr(method, "optimizer", "adam"), LEARNING_RATES["adam"])
-        elif option == "l2" or option.endswith("_l2"):
-            searched[option] = DECAYS[getattr(method, "reduction", "mean")]
-        elif option in OPTIONS:
+        ending = option.rpartition("_")[2]
+        if option in OPTIONS:
             searched[option] = OPTIONS[option]
+        elif ending in endings:
+            searched[option] = endings[ending]
     return searched

@@ -155,6 +155,22 @@ def test_results_of_other_settings_splits_or_lists_are_refused(make_split, fixed
         debiasrec.compare(make_split(), {"low": fixed_scores(level=0.2)}, resume=True)
 
 
+def test_settings_of_methods_that_were_not_fitted_may_change(make_split, fixed_scores, tmp_path):
+    methods = {"low": fixed_scores(), "high": fixed_scores(fails="interrupt")}
+    with pytest.raises(ComparisonInterrupted):
+        debiasrec.compare(make_split(), methods, seeds=1, out=tmp_path)
+    methods["high"] = fixed_scores(level=1.0)
+    assert debiasrec.compare(make_split(), methods, seeds=1, out=tmp_path, resume=True).complete
+
+
+def test_watched_figures_are_those_after_every_epoch(make_split, fixed_scores):
+    def watch(model, split, event):
+        return {(f"epoch {event.epoch}", "loss"): event.loss + model.seed}
+
+    result = debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=2, watch=watch)
+    assert list(result.results.query("test == 'epoch 1'")["value"]) == [0.5, 1.5]
+
+
 def test_measured_figures_join_the_results_and_the_text(make_split, fixed_scores):
     def measure(model, split):
         return {("elsewhere", "level"): 10 * model.level + model.seed, ("debiased", "rows"): len(split.uniform_test)}
