@@ -3,9 +3,14 @@ matrix. The oracle of the training loop, and what its benchmark runs against."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from debiasrec.training.loader import Batch, BlockLoader
 
 
 class PlainModel:
@@ -31,6 +36,33 @@ class PlainModel:
         (loss + l2 / 2 * rows).backward()
         self.optimizer.step()
         return loss.detach()
+
+
+class PlainBlocks:
+    """The batches of a block loader, the rated pairs of each found by flags over all of them."""
+
+    def __init__(self, loader: BlockLoader) -> None:
+        self.loader = loader
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        loader, generator = self.loader, np.random.default_rng((self.loader.seed, number))
+        shuffled = generator.permutation(loader.n_users)
+        user_blocks = [
+            shuffled[start : start + loader.user_block] for start in range(0, len(shuffled), loader.user_block)
+        ]
+        orders = [generator.permutation(loader.n_items) for _ in user_blocks]
+        for users, order in zip(user_blocks, orders, strict=True):
+            for start in range(0, loader.n_items, loader.item_block):
+                block = [torch.from_numpy(np.sort(rows)) for rows in (users, order[start : start + loader.item_block])]
+                yield self._batch(block[0], block[1], generator)
+
+    def _batch(self, users: Tensor, items: Tensor, generator: np.random.Generator) -> Batch:
+        columns = dict(self.loader.columns)
+        flags = torch.zeros(self.loader.n_users, dtype=torch.bool), torch.zeros(self.loader.n_items, dtype=torch.bool)
+        flags[0][users] = flags[1][items] = True
+        inside = (flags[0][columns["users"]] & flags[1][columns["items"]]).nonzero().squeeze(1)
+        own = {name: column[inside] for name, column in columns.items()}
+        return Batch(own.pop("users"), own.pop("items"), own, (users, items), generator)
 
 
 class PlainRecipe:

@@ -14,7 +14,7 @@ import debiasrec
 from debiasrec import methods
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
-from ..plain_recipes import EnumeratedRecipe, PlainRecipe
+from ..plain_recipes import EnumeratedRecipe, PlainBlocks, PlainRecipe
 from ._shared import N_ITEMS, N_USERS, PLAIN, PUBLISHED, RATINGS
 
 
@@ -41,9 +41,9 @@ def build(name: str, count: int, settings: Settings) -> Case:
         method.begin_epoch(1)
         return method, loader
 
-    def epochs(run: Callable[[object, int], float]) -> Callable[[], float]:
+    def epochs(run: Callable[[object, int], float], batches: object) -> Callable[[], float]:
         number = iter(range(1, 1_000_000))
-        return lambda: run(loader, next(number))
+        return lambda: run(batches, next(number))
 
     method, loader = start()
 
@@ -51,10 +51,10 @@ def build(name: str, count: int, settings: Settings) -> Case:
         def run(batches: object, number: int) -> float:
             return float(torch.stack([recipe.step(batch) for batch in batches.epoch(number)]).mean())
 
-        return epochs(run)
+        return epochs(run, PlainBlocks(loader))
 
     recipes = {PLAIN: PlainRecipe(start()[0])} | ({PUBLISHED: EnumeratedRecipe(start()[0])} if name == "dr" else {})
-    alternatives = {OURS: epochs(method.epoch)} | {called: plain(recipe) for called, recipe in recipes.items()}
+    alternatives = {OURS: epochs(method.epoch, loader)} | {called: plain(recipe) for called, recipe in recipes.items()}
     passes = 3 * 4 * (2 * options["factors"] + 4)  # ids and target, then rows and their gradients
     return Case(alternatives, bytes_moved=passes * count, rtol=1e-3)
 
