@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from debiasrec import from_frame, load_model, methods
 from debiasrec.data import load
 from debiasrec.methods.hyperparameters import Hyperparameters
+from debiasrec.methods.options import check_options
 from debiasrec.training import checkpoint as storage
 
 QUICK = {"max_epochs": 3}
@@ -250,7 +251,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 
 
 def test_presets_are_valid_for_their_methods():
-    for name, cls in methods.REGISTRY.items():
+    for name in methods.REGISTRY:
         for data in ("coat", "yahoo_r3"):
             check_options(methods.make(name, **methods.preset(name, data)))
         assert methods.preset(name, "simulated") == {}
