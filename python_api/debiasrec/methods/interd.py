@@ -58,6 +58,7 @@ class InterDO(Trained):
     debiased_teacher: str | Method = teacher("autodebias")
     initial: str = choice("debiased", "biased", "debiased", "random")
     gamma_observed: float = number(-0.1, most=0)
+    l2: float = number(0.1, least=0)
 
     def training_rows(self, split: Split) -> Interactions:
         """Biased and uniform training rows, concatenated."""
@@ -116,7 +117,7 @@ class InterD(InterDO):
     missing_variant: ClassVar[str] = "soft"
 
     gamma_missing: float = number(-1.0, most=0)
-    beta: float = number(0.1, least=0)
+    beta: float = number(0.5, least=0)
     published: bool = flag(False)
 
     def check_combination(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from debiasrec import methods
+from debiasrec import evaluate, load, methods
 from debiasrec.data import Interactions
 
 LR, L2 = 0.05, 0.3
@@ -252,3 +252,13 @@ def test_a_teacher_of_other_data_is_refused(split, hand):
     stranger = methods.MF(max_epochs=1).fit(hand([[5.0, 1.0], [2.0, 4.0]]))
     with pytest.raises(ValueError, match="was fitted to 2 users and 2 items, expected 120 and 60"):
         methods.InterD(biased_teacher=stranger).fit(split)
+
+
+def test_a_student_is_nearer_to_the_truth_than_its_biased_teacher():
+    split = load("simulated").split("interd", 0)
+    quick = {"max_epochs": 40, "lr": 0.03}
+    biased, debiased = methods.MFCombine(**quick).fit(split), methods.IPS(**quick).fit(split)
+    teachers = {"biased_teacher": biased, "debiased_teacher": debiased}
+    student = methods.InterD(batching="block", max_epochs=10, **teachers).fit(split)
+    truth = evaluate({"biased": biased, "student": student}, split)["truth", "uauc"]
+    assert truth["student"] > truth["biased"] + 0.01
