@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
+from debiasrec.methods.bal import BalIPS, BalMF
+from debiasrec.methods.bal_autodebias import BalAutoDebias
+from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.dr import DR, DRTwoStage
@@ -31,6 +34,10 @@ __all__ = [
     "SNIPS",
     "WMF",
     "AutoDebias",
+    "BalAutoDebias",
+    "BalDR",
+    "BalIPS",
+    "BalMF",
     "CausE",
     "DRTwoStage",
     "Ensemble",

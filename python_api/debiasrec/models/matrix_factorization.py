@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,12 +79,7 @@ class MatrixFactorization(Model):
         )
 
     def loss(self, users: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-        """The squared error of pairs, weighted and reduced, differentiable in the tables.
-
-        Args:
-            users, items, targets, weights: [B]; no weights are weights of 1.
-            reduction: "sum" or "mean".
-        """
+        """The squared error of pairs, in one pass; see `Model.loss`."""
         return debias_ext.mf_loss(
             self.user_factors,
             self.item_factors,
@@ -95,6 +91,25 @@ class MatrixFactorization(Model):
             item_bias=self.item_bias,
             offset=self.offset,
             reduction=reduction,
+        )
+
+    def after_step(self, lower: Mapping[str, Any], upper: Mapping[str, Any], *, lr: float, l2: float) -> Tensor:
+        """The upper loss after an assumed step down the lower one, differentiable in what the lower loss is made of.
+
+        Args:
+            lower, upper: as `debias_ext.lookahead_loss` takes them; scores there have no offset.
+            lr: of the assumed step, plain gradient descent.
+            l2: half the squared norm of the distinct factor rows of the lower loss is added to it, times this.
+        """
+        return debias_ext.lookahead_loss(
+            self.user_factors,
+            self.item_factors,
+            lower=lower,
+            upper=upper,
+            lr=lr,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            l2=l2,
         )
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -122,3 +137,10 @@ class MatrixFactorization(Model):
             self.user_bias.index_select(0, users) + self.offset,
             self.item_bias.index_select(0, items),
         )
+
+    def grid(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of all pairs of a user block and an item block, [m, n], differentiable in the tables."""
+        p, q, a, b = self.block(users, items)
+        assert a is not None
+        assert b is not None
+        return p @ q.T + a.unsqueeze(1) + b

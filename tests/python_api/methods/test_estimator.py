@@ -62,7 +62,7 @@ def test_unknown_names_and_options_name_the_nearest():
         ("mf", {"lr": -1.0}, r"lr must be a number above 0, got -1\.0"),
         ("mf", {"lr": float("nan")}, "lr must be a number above 0, got nan"),
         ("mf", {"l2": "high"}, "l2 must be a number, at least 0, got 'high'"),
-        ("mf", {"optimizer": "adamw"}, "optimizer must be one of sgd, adam, got 'adamw'"),
+        ("mf", {"optimizer": "adamw"}, "optimizer must be one of sgd, adam, adagrad, got 'adamw'"),
         ("mf", {"target": "stars5"}, "target must be one of signed, binary, stars"),
         ("mf", {"seed": 1.5}, "seed must be a whole number, at least 0"),
         ("mf", {"l2_rows": "block"}, 'l2_rows="block" needs batching="block"'),
@@ -253,7 +253,8 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 def test_presets_are_valid_for_their_methods():
     for name in methods.REGISTRY:
         for data in ("coat", "yahoo_r3"):
-            check_options(methods.make(name, **methods.preset(name, data)))
+            for split in (None, "ltd"):
+                check_options(methods.make(name, **methods.preset(name, data, split)))
         assert methods.preset(name, "simulated") == {}
 
 
