@@ -11,15 +11,18 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import InterDTarget
+from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
 from debiasrec.methods.distillation import factorisation, frozen, start_from, teacher_of
-from debiasrec.methods.options import choice, number, teacher
+from debiasrec.methods.interd_published import PublishedTargets
+from debiasrec.methods.options import choice, flag, number, teacher
 from debiasrec.methods.trained import Learner, Trained
 from debiasrec.models import Model
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
+    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -55,6 +58,7 @@ class InterDO(Trained):
     debiased_teacher: str | Method = teacher("autodebias")
     initial: str = choice("debiased", "biased", "debiased", "random")
     gamma_observed: float = number(-0.1, most=0)
+    l2: float = number(0.1, least=0)
 
     def training_rows(self, split: Split) -> Interactions:
         """Biased and uniform training rows, concatenated."""
@@ -68,16 +72,17 @@ class InterDO(Trained):
         return {"targets": self._rated_targets(rows)}
 
     def _rated_targets(self, rows: Interactions) -> np.ndarray:
-        biased, debiased = (
-            torch.from_numpy(method.predict(rows.users, rows.items))
-            for method in (self.biased_teacher_, self.debiased_teacher_)
-        )
-        ratings = torch.from_numpy(self.encode(rows.ratings))
+        teachers = self.biased_teacher_, self.debiased_teacher_
+        biased, debiased = (torch.from_numpy(method.predict(rows.users, rows.items)) for method in teachers)
+        return self._between(rows, torch.from_numpy(self.encode(rows.ratings)), biased, debiased).numpy()
+
+    def _between(self, rows: Interactions, ratings: Tensor, biased: Tensor, debiased: Tensor) -> Tensor:
+        """r* of rated pairs."""
         scores = torch.zeros_like(ratings, requires_grad=True)
         options: Any = {"gamma": self.gamma_observed, "variant": self.rated_variant, "reduction": "sum"}
         loss = debias_ext.interd_loss(scores, biased, debiased, ratings, **options)
         # The slope of (s - r*)^2 at s = 0 is -2 r*.
-        return (torch.autograd.grad(loss, scores)[0] / -2).numpy()
+        return torch.autograd.grad(loss, scores)[0] / -2
 
     def _base_model(self, device: str | torch.device) -> Model:
         model = self._model(self.factors, 0, device, self.offset_)
@@ -99,6 +104,9 @@ class InterD(InterDO):
     Args:
         gamma_missing: gamma of the missing pairs, at most 0.
         beta: weight of the missing pairs.
+        published: measure the teachers as the public program does, with AutoDebias' weighted error on both its targets,
+            and let the slope run through the targets of missing pairs; see `PublishedTargets`. Block batches only, and
+            several times slower.
 
     Source: Ding et al. 2022, eq (2)-(9).
     """
@@ -109,7 +117,14 @@ class InterD(InterDO):
     missing_variant: ClassVar[str] = "soft"
 
     gamma_missing: float = number(-1.0, most=0)
-    beta: float = number(0.1, least=0)
+    beta: float = number(0.5, least=0)
+    published: bool = flag(False)
+
+    def check_combination(self) -> None:
+        """The published targets are made of whole blocks."""
+        super().check_combination()
+        if self.published and self.batching != "block":
+            raise DebiasRecError(f'{self.name}: published=True needs batching="block", got {self.batching!r}')
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The targets of the rated pairs, and what draws missing ones."""
@@ -117,6 +132,17 @@ class InterD(InterDO):
         pairs = torch.tensor(rows.users), torch.tensor(rows.items)
         self._sampler = debias_ext.PairSampler(*pairs, n_users=self.n_users_, n_items=self.n_items_, seed=self.seed)
         return columns
+
+    def _between(self, rows: Interactions, ratings: Tensor, biased: Tensor, debiased: Tensor) -> Tensor:
+        if not self.published:
+            return super()._between(rows, ratings, biased, debiased)
+        labels = torch.from_numpy(rows.ratings >= self.threshold_).long()
+        pairs = torch.tensor(rows.users), torch.tensor(rows.items), labels
+        return self._published().rated(pairs, ratings, biased, debiased, self.gamma_observed)
+
+    def _published(self) -> PublishedTargets:
+        hard, from_zero = self.rated_variant == "hard", self.missing_variant == "zero"
+        return PublishedTargets(self.debiased_teacher_, hard=hard, from_zero=from_zero)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The student's."""
@@ -151,7 +177,7 @@ class InterD(InterDO):
         if batch.block is not None:
             total = self._block_loss(batch, beta)
         else:
-            total = self.model_.loss(batch.users, batch.items, batch["targets"], None, "sum")
+            total = self._rated_loss(batch)
             if beta and missing > 0:
                 total = total + beta * missing * fraction * self._sampled_loss(batch)
         return total / (fraction * self.n_rows_) if mean else total
@@ -165,17 +191,26 @@ class InterD(InterDO):
     def _block_loss(self, batch: Batch, beta: float) -> Tensor:
         users, items = batch.block  # type: ignore[misc]
         student, biased, debiased = (model.block(users, items) for model in (self.model_, *self._teachers))
-        return debias_ext.block_loss(
-            **student._asdict(),
-            rated=(*batch.places(self.n_users_, self.n_items_), batch["targets"]),
-            unobserved=InterDTarget(biased, debiased, self.gamma_missing, beta, self.missing_variant),
-        )
+        places = batch.places(self.n_users_, self.n_items_)
+        if self.published:
+            tables = student, biased, debiased
+            missing = self._published().missing_loss((users, items), tables, places, self.gamma_missing)
+            return self._rated_loss(batch) + beta * missing
+        target = InterDTarget(biased, debiased, self.gamma_missing, beta, self.missing_variant)
+        return debias_ext.block_loss(**student._asdict(), rated=(*places, batch["targets"]), unobserved=target)
+
+    def _rated_loss(self, batch: Batch) -> Tensor:
+        return self.model_.loss(batch.users, batch.items, batch["targets"], None, "sum")
 
     def _sampled_loss(self, batch: Batch) -> Tensor:
         """The mean over missing pairs, from as many as the batch has rated ones."""
         pairs = [column.to(batch.users.device) for column in self._sampler.unobserved(len(batch))]
         student, biased, debiased = (model.score(*pairs) for model in (self.model_, *self._teachers))
         return debias_ext.interd_loss(student, biased, debiased, gamma=self.gamma_missing, variant=self.missing_variant)
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._sampler, self._teachers
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

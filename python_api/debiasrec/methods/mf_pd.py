@@ -16,6 +16,7 @@ from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
+    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -97,6 +98,10 @@ class MFPD(Trained):
         items[rated] = self._negative_items[(ends - counts + drawn)[rated]]
         items[~rated] = self._sampler.negatives(users[~rated], 1)[1]
         return items.to(batch.items.device)
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._sampler
 
     def _pair_loss(self, batch: Batch, negatives: Tensor) -> Tensor:
         return debias_ext.pair_loss(

@@ -28,11 +28,13 @@ def larger_split():
 
 
 @pytest.mark.parametrize("batching", ["flat", "block"])
-@pytest.mark.parametrize("name", ["mf", "wmf", "ips", "snips"])
+@pytest.mark.parametrize("name", ["mf", "wmf", "ips", "snips", "cause", "mf_pd", "interd"])
 def test_the_number_of_threads_does_not_change_a_bit(larger_split, name, batching, one_and_two_threads):
     # 6,000 users: tables and batches large enough for torch and for the operators to share the work.
     optimizer = {"optimizer": "adam"} if batching == "flat" else {"optimizer": "sgd", "lr": 1e-3, "reduction": "sum"}
     options = {"max_epochs": 2, "batching": batching, "batch_size": 12_000, "user_block": 6000, **optimizer}
+    if name == "interd":
+        options |= {"biased_teacher": methods.MF(max_epochs=1), "debiased_teacher": methods.IPS(max_epochs=1)}
     fitted = []
     for threads in (1, 2):
         torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from debiasrec import methods
+from debiasrec import evaluate, load, methods
 from debiasrec.data import Interactions
 
 LR, L2 = 0.05, 0.3
@@ -192,7 +192,73 @@ def test_teachers_and_options_that_do_not_fit_are_refused(split, options, messag
         methods.InterD(**{**teachers, "max_epochs": 1, **options}).fit(split)
 
 
+@pytest.fixture
+def published(tiny):
+    """InterD as the public program computes it, with an AutoDebias whose weights differ visibly from 1."""
+    split, teachers = tiny
+    autodebias = methods.AutoDebias(factors=2, max_epochs=30, lr=0.1, w1_lr=0.5, w2_lr=0.5, imputation_lr=0.5).fit(
+        split
+    )
+    options = {"gamma_observed": -0.4, "gamma_missing": -1.5, "beta": 0.7, "l2": 0.0, "reduction": "sum"}
+    options |= {"biased_teacher": teachers["biased_teacher"], "debiased_teacher": autodebias, "published": True}
+    return split, methods.InterD(**BLOCK, **options), autodebias
+
+
+def test_published_targets_use_the_weighted_error_of_autodebias(published):
+    split, method, autodebias = published
+    target, biased, debiased, ratings = targets_of(method, split)
+    rows = method.training_rows(split)
+    values = torch.tanh(autodebias.imputation_.detach())
+    (a, b, c), (a2, b2, c2) = ([t.detach() for t in w.tables().values()] for w in (autodebias.w1_, autodebias.w2_))
+    for k, (user, item) in enumerate(zip(rows.users, rows.items, strict=True)):
+        label = int(ratings[k] > 0)
+        w1 = torch.exp((a[user] + b[item] + c[label]) / 5)
+        w2 = torch.exp((a2[user] + b2[item] + c2[1]) / 5)
+        debiased_loss = w1 * (debiased[k] - ratings[k]) ** 2 + w2 * (debiased[k] - values[1 + label]) ** 2
+        log_odds = torch.log((biased[k] - ratings[k]) ** 2 + 1e-8) - torch.log(debiased_loss + 1e-8)
+        weight = torch.sigmoid(-0.4 * log_odds)
+        torch.testing.assert_close(target[k], weight * biased[k] + (1 - weight) * debiased[k], rtol=1e-5, atol=1e-6)
+
+
+def test_a_published_step_runs_through_the_targets_of_missing_pairs(published):
+    split, method, autodebias = published
+    batch = in_float64(method, split)
+    biased, debiased = (matrix(model) for model in method._teachers)
+    tables = {key: table.detach().clone().requires_grad_() for key, table in method.model_.tables().items()}
+    scores = tables["user_factors"] @ tables["item_factors"].T + tables["user_bias"][:, None] + tables["item_bias"]
+    a, b, c = (t.detach() for t in autodebias.w2_.tables().values())
+    w2 = torch.exp((a[:, None] + b + c[0]) / 5)
+    debiased_loss = w2 * (torch.tanh(autodebias.imputation_.detach()[0]) - scores) ** 2
+    weight = torch.sigmoid(-1.5 * (torch.log((biased - scores) ** 2 + 1e-12) - torch.log(debiased_loss + 1e-12)))
+    missing = (scores - weight * biased - (1 - weight) * debiased) ** 2
+    missing[batch.users, batch.items] = 0.0
+    loss = ((scores[batch.users, batch.items] - batch["targets"]) ** 2).sum() + 0.7 * missing.sum()
+    gradients = torch.autograd.grad(loss, list(tables.values()))
+    assert float(method.step(batch)) == pytest.approx(float(loss.detach()), rel=1e-6)
+    for (key, table), gradient in zip(tables.items(), gradients, strict=True):
+        torch.testing.assert_close(method.model_.tables()[key], table - LR * gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_published_behaviour_needs_blocks_and_an_autodebias_fitted_here(published):
+    split, method, _ = published
+    with pytest.raises(ValueError, match='published=True needs batching="block"'):
+        methods.InterD(published=True).fit(split)
+    method.debiased_teacher = methods.MF(factors=2, max_epochs=1)
+    with pytest.raises(ValueError, match=r"needs debiased_teacher to be autodebias, .*got mf"):
+        method.fit(split)
+
+
 def test_a_teacher_of_other_data_is_refused(split, hand):
     stranger = methods.MF(max_epochs=1).fit(hand([[5.0, 1.0], [2.0, 4.0]]))
     with pytest.raises(ValueError, match="was fitted to 2 users and 2 items, expected 120 and 60"):
         methods.InterD(biased_teacher=stranger).fit(split)
+
+
+def test_a_student_is_nearer_to_the_truth_than_its_biased_teacher():
+    split = load("simulated").split("interd", 0)
+    quick = {"max_epochs": 40, "lr": 0.03}
+    biased, debiased = methods.MFCombine(**quick).fit(split), methods.IPS(**quick).fit(split)
+    teachers = {"biased_teacher": biased, "debiased_teacher": debiased}
+    student = methods.InterD(batching="block", max_epochs=10, **teachers).fit(split)
+    truth = evaluate({"biased": biased, "student": student}, split)["truth", "uauc"]
+    assert truth["student"] > truth["biased"] + 0.01

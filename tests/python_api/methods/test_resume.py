@@ -14,6 +14,9 @@ from debiasrec.training import loop
 
 CASES = {
     "mf": {},
+    "interd": {"biased_teacher": methods.MF(max_epochs=2), "debiased_teacher": methods.IPS(max_epochs=2)},
+    "kd_label": {"debiased_teacher": methods.MF(max_epochs=2), "initial": methods.MF(max_epochs=2), "mode": "bridge"},
+    "mf_pd": {},
     "snips": {"batching": "block", "user_block": 50, "item_block": 40, "optimizer": "sgd", "lr": 0.2},
     "dr_two_stage": {"imputation_epochs": 3},
     "wmf": {},
