@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..report.plot import metric_label
-from ..report.tables import p_text, short, signed
+from ..report.tables import p_text, short
 from .runner import Outcome
 
 LEGEND = (
@@ -48,7 +48,7 @@ def _metric_table(cells: pd.DataFrame) -> Table:
     ):
         columns[heading] = [with_spread(*pair) for pair in zip(cells[mean], cells[sd], strict=True)]
     tested = cells["against"].ne("")
-    columns["diff"] = cells["difference"].map(signed).where(tested, "").tolist()
+    columns["diff"] = cells["difference"].map(_signed).where(tested, "").tolist()
     columns["p"] = cells["p_value"].map(p_text).where(tested, "").tolist()
     columns["against"] = cells["against"].tolist()
     columns = {heading: column for heading, column in columns.items() if any(column)}
@@ -68,3 +68,7 @@ def with_spread(mean: float, sd: float) -> str:
     usual = mean == 0 or 1e-3 <= abs(mean) < 100
     texts = [short(value) if usual else f"{value:.3g}" for value in (mean, sd) if not pd.isna(value)]
     return "±".join(texts)
+
+
+def _signed(difference: float) -> str:
+    return f"{'+' if difference >= 0 else '-'}{with_spread(abs(difference), float('nan'))}"
