@@ -4,6 +4,7 @@ matrix. The oracle of the training loop, and what its benchmark runs against."""
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -49,15 +50,31 @@ class PlainRecipe:
         scores = self.rating.scores(batch.users, batch.items)
         return self.rating.step((weights * (scores - batch["targets"]).square()).sum(), *rows, self.method.l2)
 
+    @staticmethod
+    def all_pairs(model: PlainModel, users: Tensor, items: Tensor) -> Tensor:
+        return model.matrix(users, items)
+
     def _doubly_robust(self, batch, weights: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
         users, items, l2 = batch.users, batch.items, self.method.l2
         if len(batch):
             residual = batch["targets"] - self.rating.scores(users, items).detach()
             loss = (weights * (self.imputation.scores(users, items) - residual).square()).sum()
             self.imputation.step(loss, *rows, l2)
-        scores = self.rating.matrix(*batch.block)
-        pseudo = scores.detach() + self.imputation.matrix(*batch.block).detach()
+        scores = self.all_pairs(self.rating, *batch.block)
+        pseudo = scores.detach() + self.all_pairs(self.imputation, *batch.block).detach()
         at = torch.searchsorted(batch.block[0], users), torch.searchsorted(batch.block[1], items)
         imputed = (scores - pseudo).square()
         rated = (weights * ((scores[at] - batch["targets"]).square() - imputed[at])).sum()
         return self.rating.step(imputed.sum() + rated, *rows, l2)
+
+
+class EnumeratedRecipe(PlainRecipe):
+    """As the published program has it: every pair of a block by itself, gathers forward and scatters backward."""
+
+    @staticmethod
+    def all_pairs(model: PlainModel, users: Tensor, items: Tensor) -> Tensor:
+        pairs = users.repeat_interleave(len(items)), items.repeat(len(users))
+        p, q, a, b = (
+            F.embedding(index, table.view(len(table), -1)) for index, table in zip(pairs * 2, model.tables, strict=True)
+        )
+        return ((p * q).sum(1) + a.squeeze(1) + b.squeeze(1)).view(len(users), len(items))

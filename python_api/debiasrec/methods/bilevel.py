@@ -71,8 +71,10 @@ class BiLevel(Trained):
         return self.lower_step(batch)
 
     def upper_step(self, batch: Batch) -> None:
-        """One step of every upper learner."""
+        """One step of every upper learner; nothing when there is none."""
         learners = self.upper_learners()
+        if not learners:
+            return
         tables = [table for learner in learners for table in learner.tables.values()]
         gradients = iter(torch.autograd.grad(self.upper_loss(batch), tables))
         for learner in learners:

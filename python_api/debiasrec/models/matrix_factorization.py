@@ -47,6 +47,16 @@ class MatrixFactorization(Model):
         self.user_bias = he_normal(generator, n_users, device=device)
         self.item_bias = he_normal(generator, n_items, device=device)
 
+    @classmethod
+    def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
+        """A model with copies of given tables, biases included."""
+        (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
+        model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
+        with torch.no_grad():
+            for name, table in model.tables().items():
+                table.copy_(getattr(tables, name))
+        return model
+
     def tables(self) -> dict[str, Tensor]:
         """The four parameter tables by name, live (not copies)."""
         return {name: getattr(self, name) for name in ("user_factors", "item_factors", "user_bias", "item_bias")}
@@ -127,3 +137,10 @@ class MatrixFactorization(Model):
             self.user_bias.index_select(0, users) + self.offset,
             self.item_bias.index_select(0, items),
         )
+
+    def grid(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of all pairs of a user block and an item block, [m, n], differentiable in the tables."""
+        p, q, a, b = self.block(users, items)
+        assert a is not None
+        assert b is not None
+        return p @ q.T + a.unsqueeze(1) + b
