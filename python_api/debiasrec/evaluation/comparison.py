@@ -106,7 +106,7 @@ def summarise(results: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
     cells = {key: rows.set_index("seed")["value"].astype(float) for key, rows in results.groupby(keys, sort=False)}
     for (method, test, metric), values in cells.items():
         difference = p_value = float("nan")
-        if baseline is not None and method != baseline:
+        if method != baseline and (baseline, test, metric) in cells:
             pairs = pd.concat([values, cells[baseline, test, metric]], axis=1, join="inner").to_numpy()
             difference, p_value = paired_t_test(pairs[:, 0], pairs[:, 1])
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

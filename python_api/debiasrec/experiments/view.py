@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..report.plot import metric_label
-from ..report.tables import p_text, short, signed
+from ..report.tables import p_text, short
 from .runner import Outcome
 
 LEGEND = (
@@ -48,7 +48,7 @@ def _metric_table(cells: pd.DataFrame) -> Table:
     ):
         columns[heading] = [with_spread(*pair) for pair in zip(cells[mean], cells[sd], strict=True)]
     tested = cells["against"].ne("")
-    columns["diff"] = cells["difference"].map(signed).where(tested, "").tolist()
+    columns["diff"] = [_signed(*pair) for pair in zip(cells["difference"], cells["mean"], strict=True)]
     columns["p"] = cells["p_value"].map(p_text).where(tested, "").tolist()
     columns["against"] = cells["against"].tolist()
     columns = {heading: column for heading, column in columns.items() if any(column)}
@@ -65,6 +65,12 @@ def with_spread(mean: float, sd: float) -> str:
     """``.7560±.0065``: four decimals, or three digits where those would hide the mean; nothing without a figure."""
     if pd.isna(mean):
         return ""
-    usual = mean == 0 or 1e-3 <= abs(mean) < 100
-    texts = [short(value) if usual else f"{value:.3g}" for value in (mean, sd) if not pd.isna(value)]
-    return "±".join(texts)
+    return "±".join(_digits(value, mean) for value in (mean, sd) if not pd.isna(value))
+
+
+def _signed(difference: float, mean: float) -> str:
+    return "" if pd.isna(difference) else f"{'+' if difference >= 0 else '-'}{_digits(abs(difference), mean)}"
+
+
+def _digits(value: float, mean: float) -> str:
+    return short(value) if mean == 0 or 1e-3 <= abs(mean) < 100 else f"{value:.3g}"

@@ -158,12 +158,7 @@ def _difference_cells(debiased: pd.DataFrame, method: str) -> list[Text]:
         return [Text(""), Text("")]
     difference, p_value = debiased.loc[method, "difference"], debiased.loc[method, "p_value"]
     style = "bold" if p_value < 0.05 else ""
-    return [Text(signed(difference), style), Text(p_text(p_value), style)]
-
-
-def signed(difference: float) -> str:
-    """A difference with its sign: +.0123."""
-    return f"{'+' if difference >= 0 else '-'}{short(abs(difference))}"
+    return [Text(f"{'+' if difference >= 0 else '-'}{short(abs(difference))}", style), Text(p_text(p_value), style)]
 
 
 def p_text(p_value: float) -> str:

@@ -26,9 +26,11 @@ def test_rows_columns_and_splits_exist(name):
     assert declared.split in SPLITS
     assert len(set(declared.metrics)) == len(declared.metrics)
     assert {*declared.against, *declared.against.values()} <= set(declared.arms)
-    for arm in declared.arms.values():
-        if arm.method in REGISTRY:
-            check_options(debiasrec.methods.make(arm.method, **arm.options))
+    assert {arm.method for arm in declared.arms.values()} <= set(REGISTRY)
+    for dataset in ("coat", "yahoo_r3", "simulated"):
+        for arm in declared.arms.values():
+            settings = {**debiasrec.methods.preset(arm.method, dataset, declared.split), **arm.options}
+            check_options(debiasrec.methods.make(arm.method, **settings))
 
 
 def test_published_figures_belong_to_rows_and_columns():

@@ -14,6 +14,7 @@ from debiasrec.methods import REGISTRY
 from debiasrec.methods.options import ranges
 from debiasrec.training.loop import DivergenceError
 from debiasrec.tuning import Interval, search_space, without_tests
+from debiasrec.tuning.space import OPTIONS
 
 SMALL = {"max_epochs": 3, "factors": 2}
 
@@ -129,6 +130,10 @@ def test_every_range_lies_in_what_the_option_takes(name):
     for option, searched in search_space(debiasrec.methods.make(name)).items():
         values = (searched.low, searched.high) if isinstance(searched, Interval) else searched
         assert all(declared[option].holds(value) for value in values), (name, option)
+
+
+def test_every_listed_option_belongs_to_a_method():
+    assert set(OPTIONS) <= {option for method in REGISTRY.values() for option in ranges(method)}
 
 
 def test_intervals_round_to_three_digits_and_stay_inside():
