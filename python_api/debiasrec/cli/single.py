@@ -61,8 +61,7 @@ def fit(
         data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
     )  # fmt: skip
     chosen = source.split(split, split_seed)
-    data_name = chosen.dataset.name
-    start = {} if no_preset else zoo.preset(method, data_name)
+    start = {} if no_preset else zoo.preset(method, chosen.dataset.name, chosen.name)
     model = zoo.make(method, **{**start, **parse_settings(settings), "seed": seed})
     check_options(model)
     check_device(device)
@@ -82,7 +81,7 @@ def fit(
     record = {"source": source.to_json(), "environment": environment(device), **split_record(chosen)}
     write_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
     epochs = f"best epoch {model.best_epoch_} of {len(model.history_)}, stopped by {model.stopped_by_}"
-    print(f"{method} on {data_name}, split {chosen.name}: {epochs}. Saved in {out}")
+    print(f"{method} on {chosen.dataset.name}, split {chosen.name}: {epochs}. Saved in {out}")
     print(f"Next: debiasrec evaluate {out}")
 
 

@@ -16,6 +16,7 @@ from ..data.dataset import check_split
 from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from ..methods.options import check_device, check_options
+from ..methods.persistence import plain_params
 from ..report.progress import FitProgress
 from ..training.validation import validation_rows
 from .comparison import FIT_COLUMNS, RESULT_COLUMNS, Comparison
@@ -153,7 +154,7 @@ def _templates(
         if isinstance(methods, Mapping):
             templates[name] = clone(methods[name]).set_params(**options.get(name, {}))
         else:
-            start = zoo.preset(name, split.dataset.name) if preset else {}
+            start = zoo.preset(name, split.dataset.name, split.name) if preset else {}
             templates[name] = zoo.make(name, **{**start, **options.get(name, {})})
     for method in templates.values():
         if isinstance(method, zoo.Method):
@@ -175,4 +176,4 @@ def _seed_list(seeds: int | Iterable[int]) -> list[int]:
 
 
 def _config(method: zoo.Method) -> dict[str, Any]:
-    return {key: value for key, value in method.get_params().items() if key != "seed"}
+    return {key: value for key, value in plain_params(method).items() if key != "seed"}

@@ -7,8 +7,23 @@ from debiasrec.methods.dr import DR
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.persistence import load_model
-from debiasrec.methods.presets import preset
+from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.trained import Trained
 
-__all__ = ["DR", "IPS", "MF", "REGISTRY", "SNIPS", "MFCombine", "MFUniform", "Method", "load_model", "make", "preset"]
+__all__ = [
+    "DR",
+    "IPS",
+    "MF",
+    "REGISTRY",
+    "SNIPS",
+    "MFCombine",
+    "MFUniform",
+    "Method",
+    "Trained",
+    "load_model",
+    "make",
+    "preset",
+    "preset_record",
+]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import ConstantTarget, DRTarget, FactorTables
-from debiasrec.methods.base import Learner
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.options import flag, number, whole
+from debiasrec.methods.trained import Learner
 from debiasrec.models import sampled_pairs
 from debiasrec.training.loader import Batch
 
@@ -45,11 +46,11 @@ class DR(IPS):
     source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019"
     needs_empty_blocks: ClassVar[bool] = True
 
-    imputation_factors: int = 10
-    imputation_lr: float | None = None
-    imputation_l2: float | None = None
-    joint: bool = True
-    imputation_epochs: int = 30
+    imputation_factors: int = whole(10)
+    imputation_lr: float | None = number(None, above=0, none=True)
+    imputation_l2: float | None = number(None, least=0, none=True)
+    joint: bool = flag(True)
+    imputation_epochs: int = whole(30, least=0)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The rating model and the imputation model."""

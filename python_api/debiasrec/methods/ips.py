@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from debiasrec.methods.base import Method
-from debiasrec.propensity import make_propensity
+from debiasrec.methods.options import choice, number
+from debiasrec.methods.trained import Trained
+from debiasrec.propensity import PROPENSITIES, make_propensity
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class IPS(Method):
+class IPS(Trained):
     """Matrix factorisation with every squared error weighted by one over its propensity: sum of (s - t)^2 / q.
 
     Args:
@@ -34,9 +35,9 @@ class IPS(Method):
     summary: ClassVar[str] = "inverse propensity scoring"
     source: ClassVar[str] = "Schnabel et al., Recommendations as Treatments, ICML 2016"
 
-    propensity: str = "auto"
-    propensity_levels: str = "stars"
-    clip_min: float | None = None
+    propensity: str = choice("auto", "auto", *PROPENSITIES)
+    propensity_levels: str = choice("stars", "stars", "binary")
+    clip_min: float | None = number(None, above=0, none=True)
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """Fit the propensity model on the split; the weights of the training rows are the inverse propensities."""

@@ -12,7 +12,17 @@ from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.snips import SNIPS
 from debiasrec.naming import unknown_name
 
-REGISTRY: dict[str, type[Method]] = {cls.name: cls for cls in (MF, MFUniform, MFCombine, IPS, SNIPS, DR)}
+REGISTRY: dict[str, type[Method]] = {
+    cls.name: cls
+    for cls in (
+        MF,
+        MFUniform,
+        MFCombine,
+        IPS,
+        SNIPS,
+        DR,
+    )
+}
 
 
 def make(name: str, **params: Any) -> Method:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from debiasrec.models.matrix_factorization import TABLE_NAMES, MatrixFactorization
+from debiasrec.models.base import Model
+from debiasrec.models.matrix_factorization import MatrixFactorization
 from debiasrec.models.sampled_pairs import sampled_pairs
 
-__all__ = ["TABLE_NAMES", "MatrixFactorization", "sampled_pairs"]
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (MatrixFactorization,)}
+
+__all__ = ["MODELS", "MatrixFactorization", "Model", "sampled_pairs"]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import debias_ext
+from debiasrec.models.base import Model
 
-TABLE_NAMES = ("user_factors", "item_factors", "user_bias", "item_bias")
 
-
-class MatrixFactorization:
+class MatrixFactorization(Model):
     """s(u, i) = P[u].Q[i] + a[u] + b[i] + offset.
 
     Args:
@@ -26,13 +26,15 @@ class MatrixFactorization:
     Source: Koren, Bell, Volinsky 2009, eq (4); initial values as in Chen et al., AutoDebias, SIGIR 2021 (He normal).
     """
 
+    kind: ClassVar[str] = "matrix_factorization"
+
     def __init__(
         self,
         n_users: int,
         n_items: int,
         factors: int,
         *,
-        seed: int | tuple[int, ...],
+        seed: int | tuple[int, ...] = 0,
         offset: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -43,6 +45,7 @@ class MatrixFactorization:
             values *= np.float32(math.sqrt(2.0 / max(rows, 1)))
             return torch.from_numpy(values).to(device).requires_grad_()
 
+        self.n_items = n_items
         self.offset = float(offset)
         self.user_factors = table(n_users, factors)
         self.item_factors = table(n_items, factors)
@@ -51,14 +54,15 @@ class MatrixFactorization:
 
     def tables(self) -> dict[str, Tensor]:
         """The four parameter tables by name, live (not copies)."""
-        return {name: getattr(self, name) for name in TABLE_NAMES}
+        return {name: getattr(self, name) for name in ("user_factors", "item_factors", "user_bias", "item_bias")}
+
+    def settings(self) -> dict[str, Any]:
+        """The shape and the offset."""
+        n_users, factors = self.user_factors.shape
+        return {"n_users": n_users, "n_items": self.n_items, "factors": factors, "offset": self.offset}
 
     def score(self, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of pairs, [B], differentiable in the tables.
-
-        Args:
-            users, items: int64 [B], inside indices.
-        """
+        """Scores of pairs, [B], differentiable in the tables; see `Model.score`."""
         return debias_ext.mf_score(
             self.user_factors,
             self.item_factors,
@@ -90,13 +94,7 @@ class MatrixFactorization:
         )
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The k items of the highest scores that each user has not seen: (scores, items), both [n, k].
-
-        Args:
-            users: int64 [n], inside indices.
-            k: items per user; places for which no item is left have item -1 and score minus infinity.
-            seen: (offsets [U + 1], items), int64: user u has seen items[offsets[u] : offsets[u + 1]].
-        """
+        """The best unseen items of each user, without a table of all scores; see `Model.best`."""
         scores, items = debias_ext.mf_topk(
             self.user_factors,
             self.item_factors,
@@ -120,9 +118,3 @@ class MatrixFactorization:
             self.user_bias.index_select(0, users) + self.offset,
             self.item_bias.index_select(0, items),
         )
-
-    def to_(self, device: str | torch.device) -> MatrixFactorization:
-        """Move the tables to a device, in place."""
-        for name, tensor in self.tables().items():
-            setattr(self, name, tensor.detach().to(device).requires_grad_())
-        return self

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import debias_ext
-from debiasrec.models import MatrixFactorization
+from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.loader import Batch, FlatLoader
 from debiasrec.training.optimizer import make_optimizer
 
@@ -42,6 +42,10 @@ class RowLearner:
         """Everything a step changes, by name, live: the tables and the state of the optimiser."""
         state = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state.items()}
         return {**self.model.tables(), "optimizer.steps": self._steps, **state}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the trained model; the learner cannot go on after it."""
+        self.model.to_(device)
 
     def step(self, batch: Batch, targets: Tensor, weights: Tensor | None, *, scale: float = 1.0) -> Tensor:
         """One step on the rated pairs of a batch.
@@ -130,13 +134,13 @@ def _with_block_rows(
 
 
 class LossLearner:
-    """Applies gradient steps of any differentiable loss to one factor model.
+    """Applies gradient steps of any differentiable loss to one model with `user_factors` and `item_factors`.
 
     Args:
         model, optimizer, lr, l2, l2_rows: as in `RowLearner`.
     """
 
-    def __init__(self, model: MatrixFactorization, *, optimizer: str, lr: float, l2: float, l2_rows: str) -> None:
+    def __init__(self, model: Model, *, optimizer: str, lr: float, l2: float, l2_rows: str) -> None:
         self.model = model
         self.optimizer = make_optimizer(optimizer, model.tables(), lr)
         self.l2 = l2
@@ -146,6 +150,10 @@ class LossLearner:
         """Everything a step changes, by name, live: the tables and the state of the optimiser."""
         state = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
         return {**self.model.tables(), **state}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the trained model; the learner cannot go on after it."""
+        self.model.to_(device)
 
     def update(self, loss: Tensor, batch: Batch, *, scale: float = 1.0) -> None:
         """One step down the gradient of loss + scale * l2 / 2 * (squared norms of the distinct rows)."""
@@ -159,8 +167,9 @@ class LossLearner:
         sides = (batch.users, batch.items)
         if self.l2_rows == "block" and batch.block is not None:
             sides = batch.block
-        tables = (self.model.user_factors, self.model.item_factors)
-        for table, gradient, rows in zip(tables, gradients, sides, strict=False):
+        named = dict(zip(self.model.tables(), gradients, strict=True))
+        for side, rows in zip(("user_factors", "item_factors"), sides, strict=True):
+            table, gradient = getattr(self.model, side), named[side]
             # Flags, not a list of distinct rows: no sort, and elementwise arithmetic does not depend on the threads.
             coefficient = table.new_zeros(len(table), 1).index_fill_(0, rows, strength)
             gradient.add_(coefficient * table)
