@@ -128,7 +128,7 @@ def lookahead_loss(
             block: a dict of users ([m]) and items ([n]), distinct, in which the batch lies: adds the sum over all their
                 pairs of user_weight * item_weight * (s - value)^2, at a cost that does not grow with m * n. value: a
                 number or a 0-d tensor; user_weight, item_weight: [m], [n] (default 1); weights and imputations: [B],
-                replace the weight and the value at the pairs of the batch. Needs "mse" and "sum"; on the CPU only.
+                replace the weight and the value at the pairs of the batch. Needs "mse" and "sum".
         upper: the loss that is returned: users, items ([V]), targets, loss, reduction, and the weights of its rows.
         lr: of the assumed step.
         user_bias: a, [U], or None.
@@ -137,8 +137,8 @@ def lookahead_loss(
         assumed: "sgd", or the state of Adam: a dict of exp_avg and exp_avg_sq (dicts of tensors by the name of the
             table), step (how many were taken before), betas and eps; that step moves every row, as torch.optim.Adam.
         validate: on CUDA, check indices, propensities and exposures, at the price of synchronisations; on the CPU
-            always. Unchecked, a lower row with an index out of range is left out, and an upper one makes the loss NaN;
-            neither is read.
+            always. Unchecked, a lower row with an index out of range, or outside the block, is left out; an upper one
+            makes the loss NaN, and so does one of the block where the upper batch meets the block. None is read.
 
     Returns:
         The upper loss, 0-d. Gradients flow to every float tensor in lower and upper; the tables get none.

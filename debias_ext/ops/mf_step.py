@@ -173,9 +173,10 @@ def mf_step_(
 
     Notes:
         Rows sum their samples in their order in the batch: the same bits for every number of threads and every launch.
-        NaN in a column or a table propagates to the rows that meet it. On the CPU about B (d + 20) values of working
-        memory are kept for the next step. A table that is not contiguous is copied and written back. No synchronisation
-        but for `validate`. torch.compile calls it between its graphs, and refuses it with fullgraph=True.
+        NaN in a column or a table propagates to the rows that meet it. On the CPU B (d + 20) values of working memory,
+        up to 8 million, are kept for the next step. A table that is not contiguous is copied and written back. No
+        synchronisation but for `validate`. torch.compile calls it between its graphs, and refuses it with
+        fullgraph=True.
 
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any loss.

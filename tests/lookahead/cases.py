@@ -207,7 +207,9 @@ def assert_equal_to_reference(case: Case, tolerance: float, *, equal_nan: bool =
     for name, got, wanted in zip(["loss", *case.names()], gradients(case.fused, case), expected, strict=True):
         atol = tolerance * max(1.0, float(wanted.abs().max()) if wanted.numel() else 0.0)
         where = lambda message, name=name: f"{name}: {message}"  # noqa: E731
-        torch.testing.assert_close(got.double(), wanted, rtol=tolerance, atol=atol, equal_nan=equal_nan, msg=where)
+        torch.testing.assert_close(
+            got.double().cpu(), wanted.cpu(), rtol=tolerance, atol=atol, equal_nan=equal_nan, msg=where
+        )
 
 
 def of_model(case: Case) -> Case:

@@ -114,7 +114,7 @@ class DR(IPS):
 
     def _block_loss(self, batch: Batch, users: Tensor, items: Tensor) -> Tensor:
         """All pairs of the block, through Gram matrices, and the correction on the rated ones."""
-        rows, columns = _places(batch.users, users, self.n_users_), _places(batch.items, items, self.n_items_)
+        rows, columns = batch.places(self.n_users_, self.n_items_)
         rating = self.model_.block(users, items)
         with torch.no_grad():
             imputation = self.imputation_.block(users, items)
@@ -145,11 +145,15 @@ class DR(IPS):
         return self.model_.loss(batch.users, batch.items, batch["targets"], batch["weights"], "sum")
 
 
-def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
-    """Where the indices, out of `count`, stand in a block that holds them all."""
-    places = block.new_empty(count)
-    places[block] = torch.arange(len(block), device=block.device)
-    return places.index_select(0, indices)
+@dataclass(kw_only=True, eq=False, repr=False)
+class DRTwoStage(DR):
+    """Doubly robust learning with an imputation model that is fitted first and then frozen: `dr` with joint=False."""
+
+    name: ClassVar[str] = "dr_two_stage"
+    summary: ClassVar[str] = "doubly robust learning, the imputation model fitted first and then frozen"
+    source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019, eq (4)"
+
+    joint: bool = flag(False)
 
 
 def _block(
