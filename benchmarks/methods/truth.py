@@ -75,6 +75,10 @@ class DRTrueImputation(DRTwoStage):
         return learners
 
 
+# The default balance is that of the paper, for targets of 1 and -1 and thousands of steps.
+BALANCE = {"balance": 1.0, "balance_lr": 0.01}
+
+
 def propensity(name: str) -> dict[str, Any]:
     return {"propensity": name}
 
@@ -88,9 +92,9 @@ CORRECTIONS = (
     Row("LTD on IPS", "mf_ips_ltd"),
     Row("LTD on DR", "mf_dr_ltd"),
     Row("AutoDebias", "autodebias"),
-    Row("Bal-IPS", "bal_ips"),
-    Row("Bal-DR", "bal_dr"),
-    Row("Bal-AutoDebias", "bal_autodebias"),
+    Row("Bal-IPS", "bal_ips", BALANCE),
+    Row("Bal-DR", "bal_dr", BALANCE),
+    Row("Bal-AutoDebias", "bal_autodebias", BALANCE),
 )
 NAIVE_ROW = Row("MF", NAIVE)
 SETTINGS = {
@@ -110,9 +114,9 @@ SETTINGS = {
         ),
     ),
     "hidden_cause": Setting(
-        "A hidden cause moves ratings and exposure. True propensities here leave it out, as anyone would who does not "
-        "know it; the corrections that learn from uniform ratings can see its effect.",
-        (NAIVE_ROW, Row("MF, uniform too", "mf_combine"), *CORRECTIONS, Row("Bal-MF", "bal_mf")),
+        "A hidden cause moves ratings and exposure; the propensities called true leave it out, as anyone would who does "
+        "not know it. IPS and DR have nothing to correct with; what learns from uniform ratings can see its effect.",
+        (NAIVE_ROW, Row("MF, uniform too", "mf_combine"), *CORRECTIONS, Row("Bal-MF", "bal_mf", BALANCE)),
         confounding=1.0,
     ),
 }
