@@ -25,6 +25,7 @@ import debiasrec
 from debiasrec.data import Split
 from debiasrec.errors import DebiasRecWarning
 from debiasrec.methods import REGISTRY, Trained, preset
+from debiasrec.methods.options import ranges
 from debiasrec.training.loader import Batch
 
 from ..harness import UnequalResults, summary
@@ -98,8 +99,9 @@ def settings_of(name: str, split: Split) -> tuple[dict[str, Any], str]:
     """The preset of the data, or the defaults; teachers that would be fitted first get one epoch."""
     options = preset(name, split.dataset.name, split.name)
     label = "preset" if options else "defaults"
-    for option, value in debiasrec.methods.make(name, **options).get_params(deep=False).items():
-        if isinstance(value, str) and value in REGISTRY:
+    for option, range_ in ranges(REGISTRY[name]).items():
+        value = options.get(option, getattr(REGISTRY[name], option))
+        if isinstance(value, str) and value in METHODS and not range_.choices:
             short = {**preset(value, split.dataset.name, split.name), "max_epochs": 1}
             options[option] = debiasrec.methods.make(value, **short)
     return options, label
