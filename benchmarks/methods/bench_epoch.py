@@ -10,15 +10,15 @@ part of it is run, and the time scaled to the whole by the pairs in the batches;
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 import debiasrec
@@ -26,6 +26,7 @@ from debiasrec.data import Split
 from debiasrec.errors import DebiasRecWarning
 from debiasrec.methods import REGISTRY, Trained, preset
 from debiasrec.methods.options import ranges
+from debiasrec.report.atomic import write_atomically
 from debiasrec.training.loader import Batch
 
 from ..harness import UnequalResults, summary
@@ -147,13 +148,13 @@ def line(result: EpochResult) -> str:
 
 
 def write(path: Path, results: Sequence[EpochResult]) -> None:
-    """All results in one CSV file, with what they were measured on."""
+    """Put the results into a CSV file, with what they were measured on, in place of older ones of the same methods."""
     stamp = provenance("cpu")
+    rows = pd.DataFrame([{**stamp, **asdict(result), "ratio": result.ratio} for result in results])
+    if path.exists():
+        rows = pd.concat([pd.read_csv(path), rows]).drop_duplicates(["data", "method"], keep="last")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*stamp, *(field.name for field in fields(EpochResult)), "ratio"])
-        writer.writeheader()
-        writer.writerows({**stamp, **asdict(result), "ratio": result.ratio} for result in results)
+    write_atomically(path, rows.to_csv(index=False))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

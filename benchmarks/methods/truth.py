@@ -115,7 +115,7 @@ SETTINGS = {
     ),
     "hidden_cause": Setting(
         "A hidden cause moves ratings and exposure; the propensities called true leave it out, as anyone would who "
-        "does not know it. IPS and DR have nothing to correct with; what learns from uniform ratings can see its effect.",
+        "does not know it. IPS and DR have nothing to correct with; what learns from uniform ratings can see more.",
         (NAIVE_ROW, Row("MF, uniform too", "mf_combine"), *CORRECTIONS, Row("Bal-MF", "bal_mf", BALANCE)),
         confounding=1.0,
     ),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-
+import pandas as pd
 import pytest
 from debiasrec.benchmarks.harness import UnequalResults
 from debiasrec.benchmarks.methods import bench_epoch
@@ -46,7 +45,14 @@ def test_the_command_writes_a_row_per_method_and_names_what_it_leaves_out(tmp_pa
     assert bench_epoch.main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.count("left out") == 2
-    with (tmp_path / "epochs.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert (row["data"], row["method"]) == ("simulated", "mf")
-    assert float(row["ratio"]) > 0
+    table = pd.read_csv(tmp_path / "epochs.csv")
+    assert table[["data", "method"]].to_numpy().tolist() == [["simulated", "mf"]]
+    assert (table["ratio"] > 0).all()
+
+
+def test_a_new_measurement_replaces_that_of_the_same_method_alone(tmp_path):
+    old, other = (bench_epoch.EpochResult("d", name, "preset", 3, *[1.0] * 6, 1, 1.0) for name in ("mf", "ips"))
+    bench_epoch.write(tmp_path / "epochs.csv", [old, other])
+    bench_epoch.write(tmp_path / "epochs.csv", [bench_epoch.EpochResult("d", "mf", "preset", 3, *[2.0] * 6, 1, 1.0)])
+    table = pd.read_csv(tmp_path / "epochs.csv").set_index("method")
+    assert table["p50"].to_dict() == {"ips": 1.0, "mf": 2.0}
