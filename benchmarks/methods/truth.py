@@ -21,6 +21,7 @@ import debiasrec
 from debiasrec.errors import DebiasRecWarning
 from debiasrec.evaluation import paired_t_test
 from debiasrec.methods import REGISTRY, DRTwoStage, Method
+from debiasrec.methods.options import ranges
 from debiasrec.report.atomic import write_atomically
 
 DATA = {"n_users": 1000, "n_items": 1000, "density": 0.3, "uniform_per_user": 100}
@@ -123,7 +124,7 @@ SETTINGS = {
 
 
 def make(row: Row, expected: np.ndarray, seed: int, max_epochs: int) -> Method:
-    """The method of a row, with those of the shared settings that it has."""
+    """The method of a row, with those of the shared settings that it has; its teachers have them too."""
     options = {**SHARED, "seed": seed, "max_epochs": max_epochs, **row.options}
     if row.imputation == "none":
         options["imputation_epochs"] = 0
@@ -131,7 +132,11 @@ def make(row: Row, expected: np.ndarray, seed: int, max_epochs: int) -> Method:
         method: Method = DRTrueImputation(**options, imputation_epochs=0, imputation_factors=IMPUTED)
         method.expected_ = expected
         return method
-    known = REGISTRY[row.method]._get_param_names()
+    known = ranges(REGISTRY[row.method])
+    for name, range_ in known.items():
+        teacher = getattr(REGISTRY[row.method], name)
+        if isinstance(teacher, str) and teacher in REGISTRY and not range_.choices:
+            options[name] = make(Row(teacher, teacher), expected, seed, max_epochs)
     return debiasrec.methods.make(row.method, **{name: value for name, value in options.items() if name in known})
 
 
