@@ -21,6 +21,7 @@ import debiasrec
 from debiasrec.errors import DebiasRecWarning
 from debiasrec.evaluation import paired_t_test
 from debiasrec.methods import REGISTRY, DRTwoStage, Method
+from debiasrec.methods.options import ranges
 from debiasrec.report.atomic import write_atomically
 
 DATA = {"n_users": 1000, "n_items": 1000, "density": 0.3, "uniform_per_user": 100}
@@ -75,6 +76,10 @@ class DRTrueImputation(DRTwoStage):
         return learners
 
 
+# The default balance is that of the paper, for targets of 1 and -1 and thousands of steps.
+BALANCE = {"balance": 1.0, "balance_lr": 0.01}
+
+
 def propensity(name: str) -> dict[str, Any]:
     return {"propensity": name}
 
@@ -88,9 +93,9 @@ CORRECTIONS = (
     Row("LTD on IPS", "mf_ips_ltd"),
     Row("LTD on DR", "mf_dr_ltd"),
     Row("AutoDebias", "autodebias"),
-    Row("Bal-IPS", "bal_ips"),
-    Row("Bal-DR", "bal_dr"),
-    Row("Bal-AutoDebias", "bal_autodebias"),
+    Row("Bal-IPS", "bal_ips", BALANCE),
+    Row("Bal-DR", "bal_dr", BALANCE),
+    Row("Bal-AutoDebias", "bal_autodebias", BALANCE),
 )
 NAIVE_ROW = Row("MF", NAIVE)
 SETTINGS = {
@@ -110,16 +115,16 @@ SETTINGS = {
         ),
     ),
     "hidden_cause": Setting(
-        "A hidden cause moves ratings and exposure. True propensities here leave it out, as anyone would who does not "
-        "know it; the corrections that learn from uniform ratings can see its effect.",
-        (NAIVE_ROW, Row("MF, uniform too", "mf_combine"), *CORRECTIONS, Row("Bal-MF", "bal_mf")),
+        "A hidden cause moves ratings and exposure; the propensities called true leave it out, as anyone would who "
+        "does not know it. IPS and DR have nothing to correct with; what learns from uniform ratings can see more.",
+        (NAIVE_ROW, Row("MF, uniform too", "mf_combine"), *CORRECTIONS, Row("Bal-MF", "bal_mf", BALANCE)),
         confounding=1.0,
     ),
 }
 
 
 def make(row: Row, expected: np.ndarray, seed: int, max_epochs: int) -> Method:
-    """The method of a row, with those of the shared settings that it has."""
+    """The method of a row, with those of the shared settings that it has; its teachers have them too."""
     options = {**SHARED, "seed": seed, "max_epochs": max_epochs, **row.options}
     if row.imputation == "none":
         options["imputation_epochs"] = 0
@@ -127,7 +132,11 @@ def make(row: Row, expected: np.ndarray, seed: int, max_epochs: int) -> Method:
         method: Method = DRTrueImputation(**options, imputation_epochs=0, imputation_factors=IMPUTED)
         method.expected_ = expected
         return method
-    known = REGISTRY[row.method]._get_param_names()
+    known = ranges(REGISTRY[row.method])
+    for name, range_ in known.items():
+        teacher = getattr(REGISTRY[row.method], name)
+        if isinstance(teacher, str) and teacher in REGISTRY and not range_.choices:
+            options[name] = make(Row(teacher, teacher), expected, seed, max_epochs)
     return debiasrec.methods.make(row.method, **{name: value for name, value in options.items() if name in known})
 
 

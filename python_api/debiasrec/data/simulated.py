@@ -52,11 +52,12 @@ def load_simulated(
 
     Features are one-hot quintiles of activity (users) and of popularity (items).
 
-    Confounding by a hidden cause: with ``confounding`` = k > 0 the noise of a rating is in part a passing circumstance
-    h[u,i] (an offer, a mood) that also decides whether half of the users rate,
+    Confounding: with ``confounding`` = k > 0 the exposure does not follow the rating but a hidden cause h[u,i] behind
+    both, a passing circumstance (an offer, a mood) that is a part of the rating's noise and decides whether some users
+    rate,
 
         e[u,i] = sqrt(0.5) h[u,i] + sqrt(0.5) e'[u,i]       h, e' ~ N(0, 1)
-        exposure[u,i] = min(1, c * activity[u] * popularity[i] * appeal[r[u,i]] * exp(k v[u] d[i] h[u,i]))
+        exposure[u,i] = min(1, c * activity[u] * popularity[i] * exp(k v[u] d[i] h[u,i]))
         v = 0 or 1 (a susceptible user), d = -1 or 1 (rated under bad or good circumstances), all with probability 1/2
 
     Ratings, relevance and expected ratings are those of k = 0; only who rates what changes. The chosen ratings of
@@ -89,7 +90,7 @@ def load_simulated(
     rng = np.random.default_rng(streams[2])
     activity = np.exp(0.5 * rng.standard_normal(n_users))
     popularity = np.exp(0.4 * rng.standard_normal(n_items) + 0.5 * item_bias)
-    stated = activity[:, None] * popularity * RATING_APPEAL[level]
+    stated = activity[:, None] * popularity * (1.0 if confounding else RATING_APPEAL[level])
     exposure = _scaled(stated * _hidden_pull(noise, confounding, np.random.default_rng(streams[4])), density)
     users, items = np.nonzero(rng.random((n_users, n_items)) < exposure)
 
