@@ -16,6 +16,9 @@ CASES = {
     "mf": {},
     "snips": {"batching": "block", "user_block": 50, "item_block": 40, "optimizer": "sgd", "lr": 0.2},
     "dr": {"joint": False, "imputation_epochs": 3},
+    "autodebias": {"imputation_epochs": 5, "watch_after": 3},
+    "bal_dr": {"pair_balance": "ncf"},
+    "bal_autodebias": {},
 }
 
 
