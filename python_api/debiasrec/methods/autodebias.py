@@ -13,7 +13,7 @@ import debias_ext
 from debias_ext import ConstantTarget
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
-from debiasrec.methods.options import choice, number, whole
+from debiasrec.methods.options import number, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.models import AdditiveWeights, sampled_pairs
 from debiasrec.models.initial import he_normal
@@ -60,11 +60,10 @@ class AutoDebias(BiLevel):
     source: ClassVar[str] = "Chen et al., AutoDebias: Learning to Debias for Recommendation, SIGIR 2021"
     needs_empty_blocks: ClassVar[bool] = True
 
-    batching: str = choice("block", "flat", "block")
     imputation_weight: float = number(0.1, least=0)
-    w1_lr: float = number(0.01, above=0)
+    w1_lr: float = number(0.001, above=0)
     w1_decay: float = number(0.0, least=0)
-    w2_lr: float = number(0.01, above=0)
+    w2_lr: float = number(0.001, above=0)
     w2_decay: float = number(0.0, least=0)
     imputation_lr: float = number(0.1, above=0)
     imputation_decay: float = number(0.0, least=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.balance import Balanced
+from debiasrec.methods.options import choice, whole
 from debiasrec.training.loader import Batch
 
 
@@ -27,6 +28,10 @@ class BalAutoDebias(Balanced, AutoDebias):
     summary: ClassVar[str] = "AutoDebias with balancing weights of the rated and of all pairs"
     weighs_all_pairs: ClassVar[bool] = True
 
+    batching: str = choice("block", "flat", "block")
+    user_block: int = whole(256)
+    item_block: int = whole(128)
+
     def lower_step(self, batch: Batch) -> Tensor:
         """The balancing step, then one down the lower loss with all weights."""
         assert batch.block is not None
@@ -38,8 +43,8 @@ class BalAutoDebias(Balanced, AutoDebias):
         pair_errors = (self.model_.grid(*batch.block) - self.offset_ - values).square()
         v_rated, v_pairs = self.balance_step(batch, *self._terms(w1, rated_errors, w2, pair_errors.detach()))
         assert v_pairs is not None
-        loss = self.model_.loss(batch.users, batch.items, batch["targets"], w1 * v_rated, "sum")
-        loss = loss + (w2 * v_pairs * pair_errors).sum()
+        of_rated = self.model_.loss(batch.users, batch.items, batch["targets"], w1 * v_rated, "sum")
+        loss = self.two_kinds(of_rated, (w2 * v_pairs * pair_errors).sum(), batch)
         self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
         return loss.detach()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from debiasrec.methods.bal import BalIPS
-from debiasrec.methods.options import number, whole
+from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.training.learner import TableLearner
 from debiasrec.training.loader import Batch
@@ -37,6 +37,9 @@ class BalDR(BalIPS):
     weighs_all_pairs: ClassVar[bool] = True
     needs_empty_blocks: ClassVar[bool] = True
 
+    batching: str = choice("block", "flat", "block")
+    user_block: int = whole(256)
+    item_block: int = whole(128)
     imputation_factors: int = whole(10)
     imputation_lr: float = number(0.001, above=0)
     imputation_l2: float = number(0.0, least=0)
@@ -100,10 +103,13 @@ class BalDR(BalIPS):
             errors, imputed = (scores - batch["targets"]).square(), guess.square()
             v_rated, v_pairs = self.balance_step(batch, (errors - imputed) * own / own.mean(), every.square())
         grid = self.model_.grid(users, items)
-        loss = (v_pairs * (grid - grid.detach() - every).square()).sum()
-        for targets, sign in ((batch["targets"], 1.0), (scores + guess, -1.0)):
-            loss = loss + self.model_.loss(batch.users, batch.items, targets, sign * own * v_rated, "sum")
-        if self.reduction == "mean":
+        of_pairs = (v_pairs * (grid - grid.detach() - every).square()).sum()
+        of_rated = sum(
+            sign * self.model_.loss(batch.users, batch.items, targets, own * v_rated, "sum")
+            for targets, sign in ((batch["targets"], 1), (scores + guess, -1))
+        )
+        loss = self.two_kinds(of_rated, of_pairs, batch)
+        if self.reduction == "mean" and not self.published:
             loss = loss / every.numel()
         self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
         return loss.detach()

@@ -78,7 +78,8 @@ class Balanced(BiLevel):
         normaliser: "softmax", or "sigmean" for sigmoids over their mean.
         initial: where the scores start: None for random tables, else a method's name or a method, fitted or not.
         published: what the public program minimises: the entropy with the other sign, which drives the weights apart,
-            and an estimate that is divided by the number of pairs once more, which is too small to be balanced.
+            and an estimate that is divided by the number of pairs once more, which is too small to be balanced; and in
+            the methods that impute a training loss of two means, one of rated and one of all pairs, for one of sums.
 
     Source: Wang et al., Balancing Unobserved Confounding with a Few Unbiased Ratings in Debiased Recommendations, WWW
     2023, eq (5), (9), (11)-(13) and algorithm 1. The paper prints max of sum w log w for the most equal weights, whose
@@ -88,7 +89,6 @@ class Balanced(BiLevel):
     weighs_all_pairs: ClassVar[bool] = False
     source: ClassVar[str] = "Wang et al., Balancing Unobserved Confounding with a Few Unbiased Ratings, WWW 2023"
 
-    batching: str = choice("block", "flat", "block")
     balance: float = number(2.0**-6, least=0)
     rated_balance: str = choice("mf", *BALANCING_MODELS)
     pair_balance: str = choice("mf", *BALANCING_MODELS)
@@ -153,6 +153,13 @@ class Balanced(BiLevel):
         """The mean squared error of the uniform training ratings now, 0-d."""
         scores = self.model_.score(self.uniform_["users"], self.uniform_["items"]) - self.offset_
         return debias_ext.pointwise_loss(scores, self.uniform_["targets"])
+
+    def two_kinds(self, of_rated: Tensor, of_pairs: Tensor, batch: Batch) -> Tensor:
+        """The sums over rated and over all pairs put together; their means if `published`."""
+        if not self.published:
+            return of_rated + of_pairs
+        assert batch.block is not None
+        return of_rated / max(len(batch), 1) + of_pairs / (len(batch.block[0]) * len(batch.block[1]))
 
     def balance_step(self, batch: Batch, rated: Tensor, pairs: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """One step of the balancing models, that of all pairs first, and the new weights v of both kinds.

@@ -165,7 +165,7 @@ def test_weights_of_all_pairs_need_blocks(split, name):
 
 @pytest.mark.parametrize("name", ["autodebias", "bal_dr", "bal_autodebias"])
 def test_a_block_without_ratings_takes_a_step(split, name):
-    method = methods.make(name, user_block=4, item_block=3)
+    method = methods.make(name, batching="block", user_block=4, item_block=3)
     batch = next(batch for batch in method._start(split, "cpu").epoch(1) if not len(batch))
     method.begin_epoch(1)
     before = method.model_.user_bias.detach().clone()

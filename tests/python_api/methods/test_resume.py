@@ -24,6 +24,10 @@ CASES = {
     "mf_ips_ltd": {"propensity_model": "mlp2", "optimizer": "adagrad", "reduction": "sum"},
     "nf_dr_ltd": {"batch_size": 400},
     "pmf_nmar": {},
+    "dr": {"joint": False, "imputation_epochs": 3},
+    "autodebias": {"imputation_epochs": 5, "watch_after": 3},
+    "bal_dr": {"pair_balance": "ncf"},
+    "bal_autodebias": {},
 }
 
 
