@@ -5,10 +5,14 @@ from __future__ import annotations
 from debiasrec.methods.autodebias import AutoDebias
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.base import Method
+from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.persistence import load_model
+from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
@@ -16,9 +20,18 @@ from debiasrec.methods.trained import Trained
 from debiasrec.methods.wmf import WMF
 
 __all__ = [
+    "CPTV",
     "DR",
     "IPS",
     "MF",
+    "MFDRLTD",
+    "MFIPSLTD",
+    "NF",
+    "NFDR",
+    "NFDRLTD",
+    "NFIPS",
+    "NFIPSLTD",
+    "PMFNMAR",
     "REGISTRY",
     "SNIPS",
     "WMF",
