@@ -11,7 +11,8 @@ from debiasrec.methods.base import Method
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ips import IPS
-from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
+from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
+from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.pmf_nmar import PMFNMAR
