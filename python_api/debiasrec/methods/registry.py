@@ -18,7 +18,8 @@ from debiasrec.methods.ensemble import Ensemble
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.kd_label import KDLabel
-from debiasrec.methods.ltd import MFDRLTD, MFIPSLTD, NFDRLTD, NFIPSLTD
+from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
+from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
