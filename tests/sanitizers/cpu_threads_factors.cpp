@@ -120,8 +120,11 @@ HARNESS_CASE(frontdoor_and_its_gradients) {
   check_threads([&] {
     std::vector<float> out(samples), means(samples * teachers), to_context(context * h),
         to_mediators(samples * teachers * h), to_attention(samples * teachers), to_weight(h), to_bias(1);
-    const debias::FrontdoorArgs<float> args{a.data(), c.data(), alpha.data(), v.data(), v0.data(), index.data(),
-                                            1,        1,        context,      samples,  teachers,  h};
+    debias::FrontdoorArgs<float> args{};
+    args.context = a.data(), args.mediators = c.data(), args.attention = alpha.data();
+    args.weight = v.data(), args.bias = v0.data(), args.context_index = index.data();
+    args.logits = args.exclude_self = 1;
+    args.n_context = context, args.n_samples = samples, args.n_teachers = teachers, args.hidden = h;
     debias::cpu::frontdoor_aggregate(args, out.data(), means.data());
     debias::cpu::frontdoor_backward(
         args, grad.data(), means.data(),
