@@ -30,6 +30,7 @@ SANITIZERS = {
     "thread": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=thread"),
 }
 CPU_COMMON = ("segment", "simd")
+BORROWED = {"lookahead": ("block/gram_cuda.cu",)}  # kernels of another family that a family's kernels call
 THREADED = ("additive_weights", "interd", "mf_score", "pointwise_loss", "ranking")
 RUN_TIME = ("cuda_emulation.cpp", "synchronisation.cpp", "fiber.cpp")  # never instrumented
 
@@ -114,6 +115,7 @@ def build_harness(family: str, sanitizer: str) -> Path:
     """The program of tests/cuda_emulation/harness_<family>.cpp with every .cu file of that family."""
     folders = [ROOT / "csrc" / family, HERE / family]
     kernels = sorted(path for folder in folders for path in folder.glob("*_cuda.cu"))
+    kernels += [ROOT / "csrc" / name for name in BORROWED.get(family, ())]
     if not kernels:
         raise BuildError(f"no *_cuda.cu in {' or '.join(map(str, folders))}")
     return build_program(family, [HERE / f"harness_{family}.cpp", *kernels], sanitizer)

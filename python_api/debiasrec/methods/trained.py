@@ -18,7 +18,7 @@ from debiasrec.methods.base import Method
 from debiasrec.methods.hyperparameters import Hyperparameters
 from debiasrec.methods.task import MethodTask
 from debiasrec.models import MatrixFactorization, Model
-from debiasrec.training.learner import LossLearner, RowLearner
+from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
 from debiasrec.training.validation import make_validator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 
-Learner = RowLearner | LossLearner
+Learner = RowLearner | LossLearner | TableLearner
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -60,6 +60,10 @@ class Trained(Hyperparameters, Method):
     def warmup_epochs(self) -> int:
         """Epochs at the start during which the predicting model does not train."""
         return 0
+
+    def unwatched_epochs(self) -> int:
+        """Epochs at the start that early stopping does not look at; by default those of the warm-up."""
+        return self.warmup_epochs()
 
     def weights(self, batch: Batch) -> Tensor | None:
         """The weights of the rated pairs, [B]; None for 1. By default the column "weights", where there is one."""
@@ -112,7 +116,7 @@ class Trained(Hyperparameters, Method):
             max_epochs=self.max_epochs + warmup,
             patience=self.patience,
             higher_is_better=self.criterion == "auc",
-            warmup_epochs=warmup,
+            warmup_epochs=self.unwatched_epochs(),
             advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
         )
         task = MethodTask(self, loader, validator)
@@ -159,7 +163,8 @@ class Trained(Hyperparameters, Method):
         return RowLearner(model, lr=lr, l2=l2, **options)
 
     def _loss_learner(self, model: Model, lr: float, l2: float) -> LossLearner:
-        return LossLearner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
+        options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
+        return LossLearner(model, lr=lr, l2=l2, **options)
 
     def _l2_scale(self, rated: float, mean_weight: float) -> float:
         """The factor of the L2 term beside the errors of `rated` pairs with weights of that mean."""

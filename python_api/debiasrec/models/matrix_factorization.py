@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 import debias_ext
 from debiasrec.models.base import Model
+from debiasrec.models.initial import he_normal
 
 
 class MatrixFactorization(Model):
@@ -39,18 +40,22 @@ class MatrixFactorization(Model):
         device: str | torch.device = "cpu",
     ) -> None:
         generator = np.random.default_rng(seed)
-
-        def table(rows: int, *columns: int) -> Tensor:
-            values = generator.standard_normal((rows, *columns), dtype=np.float32)
-            values *= np.float32(math.sqrt(2.0 / max(rows, 1)))
-            return torch.from_numpy(values).to(device).requires_grad_()
-
         self.n_items = n_items
         self.offset = float(offset)
-        self.user_factors = table(n_users, factors)
-        self.item_factors = table(n_items, factors)
-        self.user_bias = table(n_users)
-        self.item_bias = table(n_items)
+        self.user_factors = he_normal(generator, n_users, factors, device=device)
+        self.item_factors = he_normal(generator, n_items, factors, device=device)
+        self.user_bias = he_normal(generator, n_users, device=device)
+        self.item_bias = he_normal(generator, n_items, device=device)
+
+    @classmethod
+    def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
+        """A model with copies of given tables, biases included."""
+        (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
+        model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
+        with torch.no_grad():
+            for name, table in model.tables().items():
+                table.copy_(getattr(tables, name))
+        return model
 
     def tables(self) -> dict[str, Tensor]:
         """The four parameter tables by name, live (not copies)."""
@@ -74,12 +79,7 @@ class MatrixFactorization(Model):
         )
 
     def loss(self, users: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-        """The squared error of pairs, weighted and reduced, differentiable in the tables.
-
-        Args:
-            users, items, targets, weights: [B]; no weights are weights of 1.
-            reduction: "sum" or "mean".
-        """
+        """The squared error of pairs, in one pass; see `Model.loss`."""
         return debias_ext.mf_loss(
             self.user_factors,
             self.item_factors,
@@ -91,6 +91,25 @@ class MatrixFactorization(Model):
             item_bias=self.item_bias,
             offset=self.offset,
             reduction=reduction,
+        )
+
+    def after_step(self, lower: Mapping[str, Any], upper: Mapping[str, Any], *, lr: float, l2: float) -> Tensor:
+        """The upper loss after an assumed step down the lower one, differentiable in what the lower loss is made of.
+
+        Args:
+            lower, upper: as `debias_ext.lookahead_loss` takes them; scores there have no offset.
+            lr: of the assumed step, plain gradient descent.
+            l2: half the squared norm of the distinct factor rows of the lower loss is added to it, times this.
+        """
+        return debias_ext.lookahead_loss(
+            self.user_factors,
+            self.item_factors,
+            lower=lower,
+            upper=upper,
+            lr=lr,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            l2=l2,
         )
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,3 +137,10 @@ class MatrixFactorization(Model):
             self.user_bias.index_select(0, users) + self.offset,
             self.item_bias.index_select(0, items),
         )
+
+    def grid(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of all pairs of a user block and an item block, [m, n], differentiable in the tables."""
+        p, q, a, b = self.block(users, items)
+        assert a is not None
+        assert b is not None
+        return p @ q.T + a.unsqueeze(1) + b

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from debiasrec import from_frame, load_model, methods
 from debiasrec.data import load
 from debiasrec.methods.hyperparameters import Hyperparameters
+from debiasrec.methods.options import check_options
 from debiasrec.training import checkpoint as storage
 
 QUICK = {"max_epochs": 3}
@@ -61,7 +62,7 @@ def test_unknown_names_and_options_name_the_nearest():
         ("mf", {"lr": -1.0}, r"lr must be a number above 0, got -1\.0"),
         ("mf", {"lr": float("nan")}, "lr must be a number above 0, got nan"),
         ("mf", {"l2": "high"}, "l2 must be a number, at least 0, got 'high'"),
-        ("mf", {"optimizer": "adamw"}, "optimizer must be one of sgd, adam, got 'adamw'"),
+        ("mf", {"optimizer": "adamw"}, "optimizer must be one of sgd, adam, adagrad, got 'adamw'"),
         ("mf", {"target": "stars5"}, "target must be one of signed, binary, stars"),
         ("mf", {"seed": 1.5}, "seed must be a whole number, at least 0"),
         ("mf", {"l2_rows": "block"}, 'l2_rows="block" needs batching="block"'),
@@ -250,10 +251,10 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 
 
 def test_presets_are_valid_for_their_methods():
-    for name, cls in methods.REGISTRY.items():
+    for name in methods.REGISTRY:
         for data in ("coat", "yahoo_r3"):
-            method = methods.make(name, **methods.preset(name, data))
-            assert not issubclass(cls, methods.Trained) or method.batching == "block"
+            for split in (None, "ltd"):
+                check_options(methods.make(name, **methods.preset(name, data, split)))
         assert methods.preset(name, "simulated") == {}
 
 

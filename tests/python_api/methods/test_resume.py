@@ -17,6 +17,10 @@ CASES = {
     "snips": {"batching": "block", "user_block": 50, "item_block": 40, "optimizer": "sgd", "lr": 0.2},
     "dr_two_stage": {"imputation_epochs": 3},
     "wmf": {},
+    "nf_dr": {},
+    "mf_ips_ltd": {"propensity_model": "mlp2", "optimizer": "adagrad", "reduction": "sum"},
+    "nf_dr_ltd": {"batch_size": 400},
+    "pmf_nmar": {},
 }
 
 
