@@ -110,7 +110,7 @@ SETTINGS = {
             NAIVE_ROW,
             Row("IPS, wrong propensities", "ips", propensity(BLIND)),
             Row("DR, wrong propensities", "dr_two_stage", propensity(BLIND), imputation="true"),
-            Row("DR, wrong imputation", "dr_two_stage", propensity(RATING), imputation="none"),
+            Row("DR, wrong imputation", "dr_two_stage", propensity(TRUE), imputation="none"),
             Row("DR, both wrong", "dr_two_stage", propensity(BLIND), imputation="none"),
         ),
     ),
