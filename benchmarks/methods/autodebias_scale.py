@@ -18,7 +18,14 @@ from debiasrec import methods
 from debiasrec.data import Dataset, Interactions, Split
 
 EPOCHS, UNIFORM = 3, 100_000
-SETTINGS = {"user_block": 20_000, "item_block": 5_000, "optimizer": "sgd", "reduction": "sum", "lr": 1e-5}
+SETTINGS = {
+    "batching": "block",
+    "user_block": 20_000,
+    "item_block": 5_000,
+    "optimizer": "sgd",
+    "reduction": "sum",
+    "lr": 1e-5,
+}
 
 
 def simulated(n_users: int, n_items: int, n_ratings: int) -> Split:

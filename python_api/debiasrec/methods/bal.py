@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,7 +45,8 @@ class BalIPS(BalMF):
     """Balancing weights on inverse propensity scoring: sum of v (s - t)^2 / q, q = sigmoid of a factor model.
 
     The propensities are learned from the uniform ratings by one assumed step of the scores, which has no balancing
-    weights. A smooth floor keeps them above 0.001.
+    weights. They start at the share of pairs that are rated (at 1/2 if `published`), so that their inverses sum to the
+    number of all pairs; a smooth floor keeps them above 0.001.
 
     Args:
         propensity_factors: length of the factor vectors of the propensity model.
@@ -63,7 +65,10 @@ class BalIPS(BalMF):
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The propensity model as well."""
-        self.propensity_ = self._model(self.propensity_factors, 6, device)
+        density = self.n_rows_ / (self.n_users_ * self.n_items_)
+        start = 0.0 if self.published else math.log(density / (1.0 - density)) if density < 1.0 else 0.0
+        self.propensity_ = self._model(self.propensity_factors, 6, device, start)
+        self.mean_weight_ = 1.0 / (PROPENSITY_FLOOR + (1.0 - PROPENSITY_FLOOR) / (1.0 + math.exp(-start)))
         tables = self.propensity_.tables()
         propensity = TableLearner(tables, lr=self.propensity_lr, weight_decay=self.propensity_decay)
         return {**super().learners(device), "propensity": propensity}

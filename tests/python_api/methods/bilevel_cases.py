@@ -34,7 +34,7 @@ def after_a_step(method, batch, lower_of, decayed):
     """The upper loss at theta', in the graph of what `lower_of(tables)` is made of."""
     tables = [table.detach().clone().requires_grad_() for table in method.model_.tables().values()]
     users, items = decayed
-    scale = 1.0 if method.reduction == "sum" else 1.0 / len(batch)
+    scale = 1.0 if method.reduction == "sum" else method.mean_weight_ / len(batch)
     norm = tables[0][users.unique()].square().sum() + tables[1][items.unique()].square().sum()
     loss = lower_of(tables) + scale * method.l2 / 2 * norm
     gradients = torch.autograd.grad(loss, tables, create_graph=True)

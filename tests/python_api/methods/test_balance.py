@@ -100,7 +100,7 @@ def own_loss(method, batch, tables, v_rated, v_pairs):
         return (low["weights"].detach() * v_rated * rated).sum() + method.imputation_weight * (
             w2 * v_pairs.flatten() * every
         ).sum()
-    q = 0.001 + 0.999 * scores(method.propensity_.tables().values(), batch.users, batch.items).sigmoid().detach()
+    q = method.propensities(batch).detach()
     if method.name == "bal_ips":
         return (v_rated * rated / q).sum()
     every = scores(tables, users, items)

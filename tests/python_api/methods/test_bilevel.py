@@ -81,7 +81,7 @@ def test_propensities_of_bal_ips(split, reduction, target):
     leaves = list(method.propensity_.tables().values())
 
     def lower(tables):
-        q = 0.001 + 0.999 * scores(leaves, batch.users, batch.items).sigmoid()
+        q = 0.001 + 0.999 * (scores(leaves, batch.users, batch.items) + method.propensity_.offset).sigmoid()
         errors = (scores(tables, batch.users, batch.items) + method.offset_ - batch["targets"]).square() / q
         return errors.sum() if reduction == "sum" else errors.mean()
 
@@ -96,7 +96,7 @@ def test_propensities_of_bal_dr(split, reduction):
     users, items = grid_of(batch)
 
     def lower(tables):
-        q = 0.001 + 0.999 * scores(leaves, batch.users, batch.items).sigmoid()
+        q = 0.001 + 0.999 * (scores(leaves, batch.users, batch.items) + method.propensity_.offset).sigmoid()
         g = [
             scores(method.imputation_.tables().values(), *pairs).detach()
             for pairs in ((users, items), (batch.users, batch.items))
