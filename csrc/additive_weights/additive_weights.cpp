@@ -7,9 +7,8 @@
 
 #include "additive_weights/additive_weights_kernels.h"
 #include "common/dispatch.h"
-#include "common/index_check.h"
 #include "common/torch_ops.h"
-#include "mf_score/mf_score_kernels.h"
+#include "mf_score/score_inputs.h"
 
 namespace debias {
 namespace {
@@ -35,19 +34,8 @@ using Indices = std::array<Optional, kAdditiveSides>;
 
 // After a kernel has found one: names the first on the CPU, and on CUDA looks for one at all.
 void refuse_out_of_range(const Indices& indices, const std::array<int64_t, kAdditiveSides>& rows, int side) {
-  const Tensor& at = *indices[static_cast<size_t>(side)];
-  const int64_t limit = rows[static_cast<size_t>(side)];
-  dispatch_index(at.scalar_type(), [&](auto index) {
-    using Index = typename decltype(index)::type;
-    const Index* values = pointer<Index>(at);
-    on_device_of(
-        at, [&] { check_indices_cpu(kIndexNames[side], values, at.numel(), limit); },
-        [&](void* stream) {
-          const Tensor workspace = torch::stable::new_empty(at, {1}, ScalarType::Long);
-          const int64_t k = cuda::first_out_of_range(values, at.numel(), limit, output<int64_t>(workspace), stream);
-          if (k >= 0) index_error(kIndexNames[side], " must be in [0, ", limit, "), got another index at position ", k);
-        });
-  });
+  const auto at = static_cast<size_t>(side);
+  check_table_indices(kIndexNames[side], *indices[at], rows[at]);
 }
 
 Tensor additive_weights(const Tensor& user_table, const Tensor& item_table, const Optional& label_table,

@@ -1,5 +1,5 @@
 #include "additive_weights/additive_weights_kernels.h"
-#include "common/math.h"
+#include "common/device.cuh"
 #include "common/reduce.cuh"
 
 namespace debias {
@@ -8,13 +8,10 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kGroup = 16;  // threads that share one segment
 
-__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
-
 template <class T, class Index>
 __global__ void __launch_bounds__(kThreads, 1) additive_weights_kernel(AdditiveWeightsArgs<T, Index> args) {
   using A = accumulator_t<T>;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.batch; k += stride) {
+  for (int64_t k = first_thread(); k < args.batch; k += thread_stride()) {
     A sum = 0;
     bool valid = true;
     for (const AdditiveTable<T, Index>& table : args.tables) {
@@ -25,7 +22,7 @@ __global__ void __launch_bounds__(kThreads, 1) additive_weights_kernel(AdditiveW
       valid = valid && inside;
     }
     const A weight = exp(sum * static_cast<A>(args.inverse_temperature));
-    args.weights[k] = from_float<T>(valid ? weight : bits<A>(~typename MathConstants<A>::Bits(0)));
+    args.weights[k] = from_float<T>(valid ? weight : nan_value<A>());
   }
 }
 
@@ -51,7 +48,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (head)
       for (int64_t q = p + lane; q < args.batch && static_cast<int64_t>(sorted[q]) == row; q += kGroup)
         sum += product(args, order[q]);
-    for (int step = kGroup / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    sum = lanes_sum<kGroup>(sum);
     if (head && lane == 0) sums[row] = from_float<T>(static_cast<accumulator_t<T>>(sum * args.inverse_temperature));
   }
 }
@@ -60,9 +57,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <class T, class Index>
 __global__ void __launch_bounds__(kReduceThreads, 1)
     counted_partial_kernel(AdditiveGradientArgs<T, Index> args, const Index* indices, double* partial) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   double sum = 0;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.batch; k += stride)
+  for (int64_t k = first_thread(); k < args.batch; k += thread_stride())
     if (static_cast<int64_t>(indices[k]) == static_cast<int64_t>(blockIdx.y)) sum += product(args, k);
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x] = sum;

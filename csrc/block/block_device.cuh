@@ -2,7 +2,7 @@
 #pragma once
 
 #include "block/block_kernels.h"
-#include "common/math.h"
+#include "common/device.cuh"
 #include "common/reduce.cuh"
 
 namespace debias {
@@ -36,18 +36,6 @@ __device__ __forceinline__ void write_scaled(Storage* out, int64_t k, double sca
   if (out) out[k] = from_float<Storage>(static_cast<T>(scale) * value);
 }
 
-// The first place in [begin, end) whose value is not below `value`, or end.
-__device__ __forceinline__ int64_t first_not_below(const int64_t* sorted, int64_t begin, int64_t end, int64_t value) {
-  while (begin < end) {
-    const int64_t middle = begin + (end - begin) / 2;
-    if (sorted[middle] < value)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return begin;
-}
-
 // Component f of [P[u], a[u], 1] or [Q[i], 1, b[i]]
 template <class Storage>
 __device__ __forceinline__ accumulator_t<Storage> component(const FactorTables<Storage>& tables, bool user, int64_t row,
@@ -69,7 +57,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   double value = 0;
   for (int64_t k = threadIdx.x; k < n; k += blockDim.x) value += values[k];
   value = block_sum(value);
-  const T nan = bits<T>(~typename MathConstants<T>::Bits(0));
+  const T nan = nan_value<T>();
   const int64_t valid = rated.offsets[m];
   if (threadIdx.x == 0) *loss = from_float<Storage>(valid < rated.count ? nan : static_cast<T>(scale * value));
   for (int64_t k = valid + threadIdx.x; k < rated.count; k += blockDim.x) {

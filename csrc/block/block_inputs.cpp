@@ -2,24 +2,11 @@
 
 #include <limits>
 
-#include "common/index_check.h"
 #include "common/torch_ops.h"
-#include "mf_score/mf_score_kernels.h"
+#include "mf_score/score_inputs.h"
 
 namespace debias {
 namespace {
-
-template <class Index>
-void check_indices(const char* name, const Tensor& indices, int64_t rows) {
-  const Index* values = pointer<Index>(indices);
-  on_device_of(
-      indices, [&] { check_indices_cpu(name, values, indices.numel(), rows); },
-      [&](void* stream) {
-        const Tensor workspace = torch::stable::new_empty(indices, {1}, ScalarType::Long);
-        const int64_t at = cuda::first_out_of_range(values, indices.numel(), rows, output<int64_t>(workspace), stream);
-        if (at >= 0) index_error(name, " must be in [0, ", rows, "), got another index at position ", at);
-      });
-}
 
 void check_rated(const RatedTensors& rated, const Tensor& user_factors) {
   check_dim("rated rows", rated.rows, 1);
@@ -103,11 +90,8 @@ BlockInputs checked_block(const TableTensors& student, const RatedTensors& rated
   const bool mean_of_nothing = reduction == "mean" && (m == 0 || n == 0);
   in.loss_scale = mean_of_nothing ? std::numeric_limits<double>::quiet_NaN() : in.scale;
   if (validate || !runs_cuda_kernels(rated.rows)) {
-    dispatch_index(rated.rows.scalar_type(), [&](auto index) {
-      using Index = typename decltype(index)::type;
-      check_indices<Index>("rated rows", in.rated.rows, m);
-      check_indices<Index>("rated columns", in.rated.columns, n);
-    });
+    check_table_indices("rated rows", in.rated.rows, m);
+    check_table_indices("rated columns", in.rated.columns, n);
   }
   in.places = sorted_places(in.rated, m, n);
   return in;

@@ -19,6 +19,18 @@ struct FactorTables {
   int64_t d;
 };
 
+// The two sides of the tables for their Gram matrices, the scores less c = value + value_number.
+template <class Storage>
+GramRows<Storage> user_rows(const FactorTables<Storage>& tables, int64_t m, const Storage* weight) {
+  return {tables.user_factors, tables.user_bias, weight, nullptr, 0.0, m, tables.d, 1.0, true};
+}
+
+template <class Storage>
+GramRows<Storage> item_rows(const FactorTables<Storage>& tables, int64_t n, const Storage* weight, const Storage* value,
+                            double value_number) {
+  return {tables.item_factors, tables.item_bias, weight, value, value_number, n, tables.d, 1.0, false};
+}
+
 // Rated pairs in any order, and where they stand when sorted by user, then item, then position.
 template <class T>
 struct RatedPairs {
@@ -77,7 +89,7 @@ template <class T>
 struct TileArgs {
   TileKind kind;
   FactorTables<T> others[2];
-  double gamma, beta;
+  double gamma, beta, epsilon;  // of InterD
 };
 
 // Rated pairs by user, then item. Stable.

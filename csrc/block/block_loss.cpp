@@ -167,7 +167,7 @@ SharedResults block_imputation(const Tensor& user_factors, const Tensor& item_fa
   const BlockOutputs out(in, needs);
   const auto tiles = [&](auto type) {
     using T = typename decltype(type)::type;
-    return TileArgs<T>{TileKind::label, {pointers<T>(imputation), {}}, 0.0, 0.0};
+    return TileArgs<T>{TileKind::label, {pointers<T>(imputation), {}}, 0.0, 0.0, 0.0};
   };
   run_block(
       out,
@@ -216,7 +216,8 @@ SharedResults block_interd(const Tensor& user_factors, const Tensor& item_factor
   const BlockOutputs out(in, needs);
   const auto tiles = [&](auto type) {
     using T = typename decltype(type)::type;
-    return TileArgs<T>{kind, {pointers<T>(biased), pointers<T>(debiased)}, gamma, beta};
+    const double epsilon = sizeof(T) == 8 ? 1e-12 : 1e-8;
+    return TileArgs<T>{kind, {pointers<T>(biased), pointers<T>(debiased)}, gamma, beta, epsilon};
   };
   run_block(
       out,

@@ -1,5 +1,5 @@
 #include "block/gram.h"
-#include "common/launch.cuh"
+#include "common/device.cuh"
 
 namespace debias {
 namespace {
@@ -32,8 +32,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const double x_shift = x.shift(), y_shift = y.shift();
   const int64_t first = static_cast<int64_t>(blockIdx.y) * share;
   const int64_t last = first + share < x.rows ? first + share : x.rows;
-  for (int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; entry < size;
-       entry += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+  for (int64_t entry = first_thread(); entry < size; entry += thread_stride()) {
     double sum = 0;
     for (int64_t r = first; r < last; ++r)
       sum += x.weight_of(r) * component(x, r, entry / y_width, x_shift) * component(y, r, entry % y_width, y_shift);
@@ -43,8 +42,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 __global__ void __launch_bounds__(kThreads, 1)
     add_shares_kernel(const double* partial, int64_t shares, int64_t size, double* sums) {
-  for (int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; entry < size;
-       entry += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+  for (int64_t entry = first_thread(); entry < size; entry += thread_stride()) {
     double sum = 0;
     for (int64_t share = 0; share < shares; ++share) sum += partial[share * size + entry];
     sums[entry] = sum;
@@ -58,11 +56,6 @@ __device__ __forceinline__ double product(const GramRows<Storage>& x, int64_t r,
   double sum = 0;
   for (int64_t k = 0; k < x.d + 2; ++k) sum += component(x, r, k, shift) * matrix[k * width + j];
   return sum;
-}
-
-__device__ __forceinline__ double sum_over_lanes(double value) {
-  for (int step = kLanesPerRow / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-  return value;
 }
 
 // One warp a row.
@@ -87,7 +80,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (out.weight) square += component(x, r, j, shift) * value;
     }
     if (!out.weight) continue;
-    square = sum_over_lanes(square);
+    square = lanes_sum<kLanesPerRow>(square);
     if (lane == 0) out.weight[r] = from_float<Storage>(static_cast<T>(out.weight_scale * square));
   }
 }
@@ -106,7 +99,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int64_t j = lane; j < x.d + 2; j += kLanesPerRow)
       sum += component(directions, r, j, 0.0) * product(x, r, shift, gram, width, j) +
              component(x, r, j, shift) * product(x, r, shift, cross, width, j);
-    sum = sum_over_lanes(sum);
+    sum = lanes_sum<kLanesPerRow>(sum);
     if (lane == 0) out[r] = from_float<Storage>(static_cast<T>(scale * sum));
   }
 }

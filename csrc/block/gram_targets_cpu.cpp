@@ -194,16 +194,6 @@ RatedSums add_rated(const BlockArgs<T>& args, const Kind& kind, T* to_user_weigh
 }
 
 template <class T>
-GramRows<T> user_rows(const FactorTables<T>& tables, int64_t m, const T* weight) {
-  return {tables.user_factors, tables.user_bias, weight, nullptr, 0.0, m, tables.d, 1.0, true};
-}
-
-template <class T>
-GramRows<T> item_rows(const FactorTables<T>& tables, int64_t n, const T* weight, double value) {
-  return {tables.item_factors, tables.item_bias, weight, nullptr, value, n, tables.d, 1.0, false};
-}
-
-template <class T>
 std::vector<double> products(const GramRows<T>& x, const GramRows<T>& y) {
   std::vector<double> sums(static_cast<size_t>((x.d + 2) * gram_width(y.d)));
   cpu::gram_products(x, y, sums.data());
@@ -225,7 +215,7 @@ double block_constant(const BlockArgs<T>& args, const ConstantTargetArgs<T>& tar
   const BlockGradients<T>& out = args.gradients;
   const double constant = target.value_number + (target.value ? static_cast<double>(*target.value) : 0.0);
   const GramRows<T> users = user_rows(tables, args.m, target.user_weight);
-  const GramRows<T> items = item_rows(tables, args.n, target.item_weight, constant);
+  const GramRows<T> items = item_rows(tables, args.n, target.item_weight, target.value, target.value_number);
   const std::vector<double> user_gram = products(users, users), item_gram = products(items, items);
   gradients(users, item_gram,
             {out.user_factors, out.user_bias, target.grad_user_weight, tables.d, users.bias_component(), 2 * args.scale,
@@ -247,9 +237,10 @@ template <class T>
 double block_residual(const BlockArgs<T>& args, const FactorTables<T>& imputation) {
   const FactorTables<T>& tables = args.student;
   const BlockGradients<T>& out = args.gradients;
-  const GramRows<T> users = user_rows<T>(tables, args.m, nullptr), items = item_rows<T>(tables, args.n, nullptr, 0.0);
+  const GramRows<T> users = user_rows<T>(tables, args.m, nullptr),
+                    items = item_rows<T>(tables, args.n, nullptr, nullptr, 0.0);
   const GramRows<T> user_side = user_rows<T>(imputation, args.m, nullptr),
-                    item_side = item_rows<T>(imputation, args.n, nullptr, 0.0);
+                    item_side = item_rows<T>(imputation, args.n, nullptr, nullptr, 0.0);
   const double squares =
       gram_inner(products(user_side, user_side).data(), products(item_side, item_side).data(), imputation.d);
   T* const none = nullptr;

@@ -25,20 +25,7 @@ __device__ __forceinline__ accumulator_t<Storage> pair_score(const FactorTables<
   if (valid)
     for (int64_t f = lane; f < tables.d + 2; f += kLanesPerPair)
       sum += component(tables, true, u, f) * component(tables, false, i, f);
-  for (int step = kLanesPerPair / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-  return sum;
-}
-
-__device__ __forceinline__ int64_t user_of(const int64_t* offsets, int64_t m, int64_t k) {
-  int64_t begin = 0, end = m;  // offsets[begin] <= k < offsets[end]
-  while (end - begin > 1) {
-    const int64_t middle = begin + (end - begin) / 2;
-    if (offsets[middle] <= k)
-      begin = middle;
-    else
-      end = middle;
-  }
-  return begin;
+  return lanes_sum<kLanesPerPair>(sum);
 }
 
 // One group of lanes a sorted pair. values: the sums of each block, of the loss and (second half) of the slope in c.
@@ -59,7 +46,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int64_t round = 0; round * groups < pairs; ++round) {
     const int64_t k = round * groups + first;
     const bool valid = k < pairs;
-    const int64_t u = valid ? user_of(args.rated.offsets, args.m, k) : 0, i = valid ? args.rated.columns[k] : 0;
+    const int64_t u = valid ? lower_bound(args.rated.offsets, args.m, k + 1) - 1 : 0,
+                  i = valid ? args.rated.columns[k] : 0;
     const T s = pair_score(args.student, valid, u, i, lane);
     const T g = residual ? pair_score(imputation, valid, u, i, lane) : T(0);
     if (lane != 0 || !valid) continue;
@@ -159,17 +147,6 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   if (threadIdx.x != 0) return;
   if (grad_value) *grad_value = from_float<Storage>(static_cast<T>(scale * to_value));
   *inner = product;
-}
-
-template <class Storage>
-GramRows<Storage> user_rows(const FactorTables<Storage>& tables, int64_t m, const Storage* weight) {
-  return {tables.user_factors, tables.user_bias, weight, nullptr, 0.0, m, tables.d, 1.0, true};
-}
-
-template <class Storage>
-GramRows<Storage> item_rows(const FactorTables<Storage>& tables, int64_t n, const Storage* weight, const Storage* value,
-                            double value_number) {
-  return {tables.item_factors, tables.item_bias, weight, value, value_number, n, tables.d, 1.0, false};
 }
 
 struct GramMemory {

@@ -9,25 +9,20 @@ constexpr int kThreads = 256;
 template <class Index>
 __global__ void rated_keys_kernel(const Index* rows, const Index* columns, int64_t count, int64_t m, int64_t n,
                                   int64_t* keys) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < count; k += stride) {
+  for (int64_t k = first_thread(); k < count; k += thread_stride()) {
     const int64_t row = static_cast<int64_t>(rows[k]), column = static_cast<int64_t>(columns[k]);
-    const bool valid = row >= 0 && row < m && column >= 0 && column < n;
+    const bool valid = in_range(row, m) && in_range(column, n);
     keys[k] = valid ? row * n + column : m * n;
   }
 }
 
 // offsets[r] = the first of `sorted` that is not below r * step
 __global__ void offsets_kernel(const int64_t* sorted, int64_t count, int64_t rows, int64_t step, int64_t* offsets) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t r = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; r <= rows; r += stride)
-    offsets[r] = first_not_below(sorted, 0, count, r * step);
+  for (int64_t r = first_thread(); r <= rows; r += thread_stride()) offsets[r] = lower_bound(sorted, count, r * step);
 }
 
 __global__ void columns_kernel(const int64_t* keys, int64_t count, int64_t m, int64_t n, int64_t* columns) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < count; k += stride)
-    columns[k] = keys[k] < m * n ? keys[k] % n : n;
+  for (int64_t k = first_thread(); k < count; k += thread_stride()) columns[k] = keys[k] < m * n ? keys[k] % n : n;
 }
 
 }  // namespace

@@ -278,7 +278,7 @@ class TileRun {
 template <class T, InterDTargetKind kind, bool from_zero>
 double interd(TileRun<T>& run, const TileArgs<T>& target) {
   return run.run(InterDImputation<T, kind, from_zero>{static_cast<T>(target.gamma), static_cast<T>(target.beta),
-                                                      static_cast<T>(sizeof(T) == 8 ? 1e-12 : 1e-8)});
+                                                      static_cast<T>(target.epsilon)});
 }
 
 }  // namespace

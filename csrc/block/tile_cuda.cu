@@ -45,8 +45,8 @@ __device__ __forceinline__ PairTerm<accumulator_t<Storage>> pair_term(const Bloc
                                                                       const accumulator_t<Storage>* s, bool write) {
   using T = accumulator_t<Storage>;
   const RatedPairs<Storage>& rated = args.rated;
-  const int64_t end = rated.offsets[u + 1];
-  int64_t k = first_not_below(rated.columns, rated.offsets[u], end, i);
+  const int64_t begin = rated.offsets[u], end = rated.offsets[u + 1];
+  int64_t k = begin + lower_bound(rated.columns + begin, end - begin, i);
   PairTerm<T> sum{0, 0};
   if (!Target::kReplaces || k == end || rated.columns[k] != i) sum = target.missing(s[0], s[1], s[2]);
   for (; k < end && rated.columns[k] == i; ++k) {
@@ -134,8 +134,8 @@ template <class Storage>
 __global__ void __launch_bounds__(kReduceThreads, 1)
     tile_rows_kernel(TilePass<Storage> pass, int64_t shares, int64_t d, double scale, Storage* factors, Storage* bias) {
   using T = accumulator_t<Storage>;
-  const int64_t size = pass.own_rows * pass.width, stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < size; k += stride) {
+  const int64_t size = pass.own_rows * pass.width;
+  for (int64_t k = first_thread(); k < size; k += thread_stride()) {
     const int64_t row = k / pass.width, f = k % pass.width;
     if (f >= d && f != (pass.user ? d : d + 1)) continue;  // the product with the side's own constant
     T sum = 0;
@@ -204,7 +204,7 @@ void interd(const BlockArgs<Storage>& args, const TileArgs<Storage>& target, voi
   using T = accumulator_t<Storage>;
   run_tiles(args, target,
             InterDImputation<T, kind, from_zero>{static_cast<T>(target.gamma), static_cast<T>(target.beta),
-                                                 static_cast<T>(sizeof(T) == 8 ? 1e-12 : 1e-8)},
+                                                 static_cast<T>(target.epsilon)},
             workspace, loss, stream);
 }
 

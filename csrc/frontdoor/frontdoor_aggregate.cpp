@@ -4,10 +4,9 @@
 #include <tuple>
 
 #include "common/dispatch.h"
-#include "common/index_check.h"
 #include "common/torch_ops.h"
 #include "frontdoor/frontdoor_kernels.h"
-#include "mf_score/mf_score_kernels.h"  // first_out_of_range
+#include "mf_score/score_inputs.h"
 
 namespace debias {
 namespace {
@@ -76,15 +75,7 @@ std::optional<Tensor> checked_index(const std::optional<Tensor>& index, const Te
   check_index("context_index", *index);
   check_shape("context_index", *index, {context.size(0)});
   const Tensor wide = torch::stable::contiguous(torch::stable::to(*index, ScalarType::Long));
-  on_device_of(
-      wide, [&] { check_indices_cpu("context_index", pointer<int64_t>(wide), wide.numel(), n_samples); },
-      [&](void* stream) {
-        if (!validate) return;
-        const Tensor space = workspace(wide, 1);
-        const int64_t at =
-            cuda::first_out_of_range(pointer<int64_t>(wide), wide.numel(), n_samples, output<int64_t>(space), stream);
-        if (at >= 0) index_error("context_index must be in [0, ", n_samples, "), got another index at position ", at);
-      });
+  if (validate || !runs_cuda_kernels(wide)) check_table_indices("context_index", wide, n_samples);
   return wide;
 }
 

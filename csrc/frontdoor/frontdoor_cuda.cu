@@ -13,8 +13,7 @@ constexpr int kThreads = 256;
 // How many context rows the mean of a sample runs over.
 template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1) counts_kernel(FrontdoorArgs<Storage> args, int64_t* counts) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < args.n_samples; i += stride) {
+  for (int64_t i = first_thread(); i < args.n_samples; i += thread_stride()) {
     int64_t left_out = args.exclude_self ? 1 : 0;
     if (args.exclude_self && args.context_index)
       left_out =
@@ -27,8 +26,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     means_kernel(const T* sums, int64_t splits, int64_t panel, int64_t first, int64_t count, int64_t teachers,
                  const int64_t* counts, T* means) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; row < count; row += stride) {
+  for (int64_t row = first_thread(); row < count; row += thread_stride()) {
     double sum = 0;
     for (int64_t split = 0; split < splits; ++split) sum += static_cast<double>(sums[split * panel + row]);
     means[first + row] = static_cast<T>(sum / static_cast<double>(counts[(first + row) / teachers]));
@@ -39,8 +37,8 @@ template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1)
     aggregate_kernel(FrontdoorArgs<Storage> args, const accumulator_t<Storage>* means, Storage* out) {
   using T = accumulator_t<Storage>;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x, teachers = args.n_teachers;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < args.n_samples; i += stride) {
+  const int64_t teachers = args.n_teachers;
+  for (int64_t i = first_thread(); i < args.n_samples; i += thread_stride()) {
     const Storage* alpha = args.attention + i * teachers;
     const Attention<T> attention = attention_of<T>(alpha, teachers, args.logits);
     out[i] = from_float<Storage>(attended(attention, alpha, means + i * teachers, teachers));
@@ -54,8 +52,8 @@ __global__ void __launch_bounds__(kThreads, 1)
                         const accumulator_t<Storage>* means, accumulator_t<Storage>* coefficients,
                         Storage* grad_attention) {
   using T = accumulator_t<Storage>;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x, teachers = args.n_teachers;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < args.n_samples; i += stride) {
+  const int64_t teachers = args.n_teachers;
+  for (int64_t i = first_thread(); i < args.n_samples; i += thread_stride()) {
     const Storage* alpha = args.attention + i * teachers;
     const T *mean = means + i * teachers, g = to_float(grad[i]);
     const Attention<T> attention = attention_of<T>(alpha, teachers, args.logits);
@@ -105,8 +103,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
 template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1)
     head_kernel(const double* partial, int64_t row_shares, int64_t shares, int64_t h, Storage* weight, Storage* bias) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t u = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; u <= h; u += stride) {
+  for (int64_t u = first_thread(); u <= h; u += thread_stride()) {
     double total = 0;
     for (int64_t share = 0; share < (u < h ? shares : row_shares); ++share) total += partial[share * (h + 1) + u];
     Storage* out = u < h ? (weight ? weight + u : nullptr) : bias;

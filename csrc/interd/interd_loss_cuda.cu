@@ -10,8 +10,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1) interd_loss_kernel(InterDAr
   const T coefficient = static_cast<T>(args.coefficient);
   const T gamma = static_cast<T>(args.gamma), epsilon = static_cast<T>(args.epsilon);
   double loss = 0, invalid = 0;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+  for (int64_t k = first_thread(); k < args.n; k += thread_stride()) {
     const T known = args.known ? static_cast<T>(to_float(args.known[k])) : T(0);
     const T weight = args.weights ? static_cast<T>(to_float(args.weights[k])) : T(1);
     const InterDRow<T> row =

@@ -5,6 +5,7 @@
 
 #include "lookahead/lookahead_block_device.h"
 #include "lookahead/lookahead_inputs.h"
+#include "mf_score/score_inputs.h"
 
 namespace debias {
 namespace {
@@ -45,11 +46,6 @@ Block checked_block(const LookaheadTables& tables, const LookaheadRows& lower, c
   const auto flat = [](const Tensor& tensor) { return torch::stable::contiguous(tensor); };
   return {flat(users), flat(items),         flat(user_weight),      flat(item_weight),
           flat(value), contiguous(weights), contiguous(imputations)};
-}
-
-Tensor gradient_like(bool wanted, const Optional& like, const Tensor& dtype) {
-  if (!wanted || !like) return torch::stable::new_empty(dtype, {0});
-  return torch::stable::new_zeros(*like, like->sizes());
 }
 
 template <class T, class Index>
@@ -122,11 +118,11 @@ Outputs lookahead_block_loss(
       checked_block(tables, lower, block_users, block_items, user_weight, item_weight, value, weights, imputations);
   lower.check_values(tables, validate);
   upper.check_values(tables, validate);
-  check_rows("lower['block']['users']", block.users, user_factors.size(0), validate);
-  check_rows("lower['block']['items']", block.items, item_factors.size(0), validate);
-  const auto gradient = [&](int bit, const Optional& like) {
-    return gradient_like(needed(needs, bit), like, user_factors);
-  };
+  if (validate || !runs_cuda_kernels(user_factors)) {
+    check_table_indices("lower['block']['users']", block.users, user_factors.size(0));
+    check_table_indices("lower['block']['items']", block.items, item_factors.size(0));
+  }
+  const auto gradient = [&](int bit, const Optional& like) { return zeros_if(needed(needs, bit), like, user_factors); };
   const Outputs out{torch::stable::new_empty(user_factors, {}),
                     gradient(0, lower.targets),
                     gradient(1, lower.source),

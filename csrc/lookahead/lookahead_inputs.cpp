@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "mf_score/mf_score_kernels.h"
+#include "mf_score/score_inputs.h"
 
 namespace debias {
 namespace {
@@ -43,6 +43,11 @@ void check_moments(const char* key, const Moments& moments, const std::array<std
 }
 
 }  // namespace
+
+Tensor zeros_if(bool wanted, const std::optional<Tensor>& like, const Tensor& dtype) {
+  if (!wanted || !like) return torch::stable::new_empty(dtype, {0});
+  return torch::stable::new_zeros(*like, like->sizes());
+}
 
 AssumedStep checked_step(double lr, double l2, int64_t step, double beta1, double beta2, double eps) {
   check_not_negative("lr", lr);
@@ -165,22 +170,6 @@ LookaheadRows::LookaheadRows(const std::string& of_side, const LookaheadTables& 
     value_error(observed_name, " must be bool, got ", dtype_name(observed->scalar_type()));
 }
 
-void check_rows(const std::string& name, const Tensor& indices, int64_t rows, bool validate) {
-  if (!validate && runs_cuda_kernels(indices)) return;
-  dispatch_index(indices.scalar_type(), [&](auto index) {
-    using Index = typename decltype(index)::type;
-    const Index* values = pointer<Index>(indices);
-    on_device_of(
-        indices, [&] { check_indices_cpu(name.c_str(), values, indices.numel(), rows); },
-        [&](void* stream) {
-          const Tensor workspace = torch::stable::new_empty(indices, {1}, ScalarType::Long);
-          const int64_t at =
-              cuda::first_out_of_range(values, indices.numel(), rows, output<int64_t>(workspace), stream);
-          if (at >= 0) index_error(name, " must be in [0, ", rows, "), got another index at position ", at);
-        });
-  });
-}
-
 void LookaheadRows::check_ranges() const {
   on_device_of(
       targets,
@@ -208,8 +197,8 @@ void LookaheadRows::check_ranges() const {
 
 void LookaheadRows::check_values(const LookaheadTables& tables, bool validate) const {
   if (!validate && runs_cuda_kernels(users)) return;
-  check_rows(name("users"), users, tables.user_factors.size(0), validate);
-  check_rows(name("items"), items, tables.item_factors.size(0), validate);
+  check_table_indices(name("users").c_str(), users, tables.user_factors.size(0));
+  check_table_indices(name("items").c_str(), items, tables.item_factors.size(0));
   if (kind.source != LookaheadSource::unit && kind.source != LookaheadSource::weights) check_ranges();
 }
 

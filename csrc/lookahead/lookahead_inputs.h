@@ -4,7 +4,7 @@
 #include <array>
 #include <string>
 
-#include "common/index_check.h"
+#include "common/dispatch.h"
 #include "lookahead/lookahead_kernels.h"
 #include "pointwise_loss/row_loss.h"
 
@@ -12,12 +12,12 @@ namespace debias {
 
 using Moments = std::array<std::optional<Tensor>, 4>;  // of user_factors, item_factors, user_bias, item_bias
 
+// A gradient that starts as zeros; without elements where it is not wanted, or there is nothing to differentiate.
+Tensor zeros_if(bool wanted, const std::optional<Tensor>& like, const Tensor& dtype);
+
 AssumedStep checked_step(double lr, double l2, int64_t step, double beta1, double beta2, double eps);
 LookaheadKind checked_kind(const std::string& side, const std::string& loss, const std::string& source,
                            std::optional<double> clip_min, std::optional<double> floor);
-
-// Every index lies in [0, rows); on CUDA only when `validate` asks for it.
-void check_rows(const std::string& name, const Tensor& indices, int64_t rows, bool validate);
 
 struct LookaheadTables {
   LookaheadTables(const Tensor& user_factors, const Tensor& item_factors, const std::optional<Tensor>& user_bias,

@@ -15,11 +15,6 @@ using Optional = std::optional<Tensor>;
 
 enum Need { kLowerTargets, kLowerSource, kLowerImputations, kUpperTargets, kUpperSource };
 
-Tensor zeros_if(bool wanted, const Optional& like, const Tensor& dtype) {
-  if (!wanted || !like) return torch::stable::new_empty(dtype, {0});
-  return torch::stable::new_zeros(*like, like->sizes());
-}
-
 Outputs lookahead_loss(
     const Tensor& lower_targets, const Optional& lower_source, const Optional& lower_imputations,
     const Tensor& upper_targets, const Optional& upper_source, const Tensor& user_factors, const Tensor& item_factors,

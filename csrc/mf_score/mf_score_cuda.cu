@@ -63,9 +63,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <class Index>
 __global__ void segment_heads_kernel(const Index* sorted, int64_t batch, int64_t* heads) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t p = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; p < batch; p += stride)
-    heads[p] = p == 0 || sorted[p - 1] != sorted[p];
+  for (int64_t p = first_thread(); p < batch; p += thread_stride()) heads[p] = p == 0 || sorted[p - 1] != sorted[p];
 }
 
 // One block, so that the order of the additions is fixed.
@@ -82,8 +80,7 @@ __global__ void start_search_kernel(unsigned long long* first, unsigned long lon
 
 template <class Index>
 __global__ void first_out_of_range_kernel(const Index* indices, int64_t n, int64_t rows, unsigned long long* first) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride)
+  for (int64_t k = first_thread(); k < n; k += thread_stride())
     if (!in_range(static_cast<int64_t>(indices[k]), rows)) atomicMin(first, static_cast<unsigned long long>(k));
 }
 

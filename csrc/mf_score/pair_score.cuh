@@ -1,13 +1,10 @@
 // The score of a pair, by a group of lanes: consecutive lanes read consecutive factors.
 #pragma once
 
-#include "common/launch.cuh"
-#include "common/math.h"
+#include "common/device.cuh"
 #include "mf_score/mf_score_kernels.h"
 
 namespace debias {
-
-__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
 
 template <class Storage, class Index>
 __device__ __forceinline__ accumulator_t<Storage> score_offset(const MFScoreArgs<Storage, Index>& args) {
@@ -31,10 +28,10 @@ __device__ __forceinline__ accumulator_t<Storage> pair_score(const MFScoreArgs<S
     for (int64_t f = lane; f < args.factors; f += kLanes)
       sum += static_cast<T>(to_float(p[f])) * static_cast<T>(to_float(q[f]));
   }
-  for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  sum = lanes_sum<kLanes>(sum);
   if (valid && lane == 0 && args.user_bias) sum += static_cast<T>(to_float(args.user_bias[user]));
   if (valid && lane == 0 && args.item_bias) sum += static_cast<T>(to_float(args.item_bias[item]));
-  return valid ? sum + offset : bits<T>(~typename MathConstants<T>::Bits(0));
+  return valid ? sum + offset : nan_value<T>();
 }
 
 }  // namespace debias

@@ -1,6 +1,6 @@
 // A step on CUDA: slopes by sample, then one kernel a side. A group of lanes owns a row and sums its samples, found
 // next to each other in sorted order, one after the other: no atomics.
-#include "common/launch.cuh"
+#include "common/device.cuh"
 #include "common/reduce.cuh"
 #include "mf_step/mf_step_kernels.h"
 
@@ -9,15 +9,6 @@ namespace {
 
 constexpr int kLanes = 16;     // threads that share a sample or a row
 constexpr int kThreads = 256;  // kThreads / kLanes of these a block
-constexpr unsigned kWarp = 0xffffffffu;
-
-__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
-
-template <class T>
-__device__ __forceinline__ T group_sum(T value) {
-  for (int step = kLanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(kWarp, value, step);
-  return value;
-}
 
 template <class T>
 struct SlopeArgs {
@@ -50,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, 1) slope_kernel(SlopeArgs<Storage> a
       for (int64_t f = lane; f < d; f += kLanes)
         score += static_cast<T>(to_float(model.users.rows[user * d + f])) *
                  static_cast<T>(to_float(model.items.rows[item * d + f]));
-    score = group_sum(score);
+    score = lanes_sum<kLanes>(score);
     if (lane != 0 || k >= batch.n) continue;
     RowSlope<T> row{};
     if (valid) {
@@ -89,17 +80,6 @@ struct SideArgs {
   T l2, l2_bias, idle_l2, idle_l2_bias;
   int idle_rows, idle_biases;
 };
-
-__device__ __forceinline__ int64_t lower_bound(const int64_t* sorted, int64_t n, int64_t row) {
-  int64_t low = 0;
-  while (n > 0) {
-    const int64_t half = n / 2;
-    const bool right = sorted[low + half] < row;
-    low += right ? half + 1 : 0;
-    n = right ? n - half - 1 : half;
-  }
-  return low;
-}
 
 // The gradient of factor f of a row, or of its bias for f = -1, l2 apart.
 template <class Storage>
@@ -142,7 +122,7 @@ __device__ __forceinline__ accumulator_t<Storage> row_rate(const SideArgs<Storag
       squares += g * g;
     }
   }
-  squares = group_sum(squares);
+  squares = lanes_sum<kLanes>(squares);
   const T second = before + (d > 0 ? squares / static_cast<T>(d) : T(0));
   __syncwarp();  // every lane has read the old one
   if (active && lane == 0) side.tables.second[row] = second;

@@ -1,4 +1,4 @@
-// The contract of mf_step_ and mf_epoch_: everything is checked here, by name, before a parameter changes.
+// The contract of the training steps: everything is checked here, by name, before a parameter changes.
 #pragma once
 
 #include <algorithm>

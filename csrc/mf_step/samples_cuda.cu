@@ -1,4 +1,5 @@
 // The columns of a batch, gathered on the device and looked at before a step changes anything.
+#include "common/device.cuh"
 #include "common/read_back.cuh"
 #include "mf_step/mf_step_kernels.h"
 
@@ -7,16 +8,13 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ __forceinline__ bool in_range(int64_t index, int64_t rows) { return index >= 0 && index < rows; }
-
 __global__ void zero_kernel(double* value) { *value = 0; }
 
 template <class Row, class Storage>
 __global__ void __launch_bounds__(kThreads, 1)
     illegal_rows_kernel(const Storage* targets, const Storage* exposures, int64_t n, unsigned long long* found) {
   using T = accumulator_t<Storage>;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
+  for (int64_t k = first_thread(); k < n; k += thread_stride()) {
     const T t = static_cast<T>(to_float(targets[k])), x = static_cast<T>(to_float(exposures[k]));
     if (!Row::at(T(0), t, T(1), x, T(0)).valid) atomicMax(found, is_click(t) ? 1ull : 2ull);
   }
@@ -25,8 +23,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <class Index>
 __global__ void gather_indices_kernel(const Index* table, const int64_t* order, int64_t begin, int64_t n,
                                       int64_t samples, int64_t rows, int64_t* indices) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
+  for (int64_t k = first_thread(); k < n; k += thread_stride()) {
     const int64_t from = order ? order[begin + k] : begin + k;
     const int64_t index = in_range(from, samples) ? static_cast<int64_t>(table[from]) : -1;
     indices[k] = in_range(index, rows) ? index : -1;
@@ -36,8 +33,7 @@ __global__ void gather_indices_kernel(const Index* table, const int64_t* order, 
 template <class T>
 __global__ void gather_values_kernel(const T* table, const int64_t* order, int64_t begin, int64_t n, int64_t samples,
                                      T* values) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
+  for (int64_t k = first_thread(); k < n; k += thread_stride()) {
     const int64_t from = order[begin + k];
     if (in_range(from, samples)) values[k] = table[from];
   }

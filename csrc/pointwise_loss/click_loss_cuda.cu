@@ -18,8 +18,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1) click_loss_kernel(ClickLoss
   using T = accumulator_t<Storage>;
   const T coefficient = static_cast<T>(args.coefficient), clip = static_cast<T>(args.clip);
   double loss = 0, bad_clicks = 0, bad_exposures = 0;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+  for (int64_t k = first_thread(); k < args.n; k += thread_stride()) {
     const T click = static_cast<T>(to_float(args.clicks[k]));
     const Row<T> row = row_of<Loss>(static_cast<T>(to_float(args.scores[k])), click,
                                     static_cast<T>(to_float(args.source[k])), clip, args.grad_clicks != nullptr);

@@ -16,8 +16,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1) pair_loss_kernel(PairLossAr
   using T = accumulator_t<Storage>;
   const T coefficient = static_cast<T>(args.coefficient), gamma = static_cast<T>(args.gamma);
   double loss = 0, bad_positive = 0, bad_negative = 0;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+  for (int64_t k = first_thread(); k < args.n; k += thread_stride()) {
     const T m_positive = Score::with_popularity ? row_or_one(args.positive_popularity, k) : T(1);
     const T m_negative = Score::with_popularity ? row_or_one(args.negative_popularity, k) : T(1);
     const PairRow<T> row = Score::at(static_cast<T>(to_float(args.positive[k])),

@@ -13,8 +13,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   const T coefficient = static_cast<T>(sums ? args.coefficient / sums[1] : args.coefficient);
   const T baseline = static_cast<T>(sums ? sums[0] / sums[1] : args.baseline);
   double loss = 0, total = 0, invalid = 0;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+  for (int64_t k = first_thread(); k < args.n; k += thread_stride()) {
     const T source = WeightOf::given ? static_cast<T>(to_float(args.source[k])) : T(0);
     const Weight<T> weight = WeightOf::at(source, bounds);
     const Slopes<T> row = Loss::at(static_cast<T>(to_float(args.scores[k])), static_cast<T>(to_float(args.targets[k])));
@@ -36,8 +35,7 @@ __global__ void __launch_bounds__(kReduceThreads, 1)
   using T = accumulator_t<Storage>;
   const T coefficient = static_cast<T>(args.coefficient);
   double loss = 0, invalid = 0;
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < args.n; k += stride) {
+  for (int64_t k = first_thread(); k < args.n; k += thread_stride()) {
     const bool observed = args.observed[k];
     const T target = observed ? static_cast<T>(to_float(args.targets[k])) : T(0);
     const T propensity = observed ? static_cast<T>(to_float(args.propensities[k])) : T(1);

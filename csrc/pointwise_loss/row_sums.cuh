@@ -2,6 +2,7 @@
 // that has a row loss.
 #pragma once
 
+#include "common/device.cuh"
 #include "common/reduce.cuh"
 
 namespace debias {

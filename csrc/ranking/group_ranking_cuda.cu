@@ -27,7 +27,7 @@ __device__ __forceinline__ double block_scan(double value, double* total) {
 }
 
 __global__ void __launch_bounds__(kThreads) discount_tiles_kernel(int64_t n, double* sums, double* tile_totals) {
-  for (int64_t tile = first_item(); tile * kTile < n; tile += item_stride()) {
+  for (int64_t tile = first_thread(); tile * kTile < n; tile += thread_stride()) {
     double sum = 0;
     for (int64_t place = tile * kTile; place < n && place < (tile + 1) * kTile; ++place) {
       sum += discount(place);
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads) tile_offsets_kernel(int64_t tiles, d
 }
 
 __global__ void __launch_bounds__(kThreads) add_offsets_kernel(int64_t n, const double* tile_offsets, double* sums) {
-  for (int64_t i = first_item(); i <= n; i += item_stride())
+  for (int64_t i = first_thread(); i <= n; i += thread_stride())
     sums[i] = i == 0 ? 0 : sums[i] + tile_offsets[(i - 1) / kTile];
 }
 

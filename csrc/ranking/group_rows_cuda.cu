@@ -11,7 +11,7 @@ __global__ void start_search_kernel(unsigned long long* first, unsigned long lon
 template <class T, class Label>
 __global__ void __launch_bounds__(kThreads)
     prepare_kernel(RankingInputs<T, int64_t, Label> in, PreparedRows<T> out, unsigned long long* bad) {
-  for (int64_t row = first_item(); row < in.n; row += item_stride()) {
+  for (int64_t row = first_thread(); row < in.n; row += thread_stride()) {
     const auto score = to_float(in.scores[row]);
     const Label label = in.labels[row];
     out.keys[row] = descending_key(score);
@@ -24,24 +24,24 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     check_weights_kernel(const double* weights, int64_t n, unsigned long long* bad) {
-  for (int64_t row = first_item(); row < n; row += item_stride())
+  for (int64_t row = first_thread(); row < n; row += thread_stride())
     if (!is_weight(weights[row])) atomicMin(bad, static_cast<unsigned long long>(row));
 }
 
 template <class V>
 __global__ void __launch_bounds__(kThreads) gather_kernel(const V* values, const int64_t* order, int64_t n, V* out) {
-  for (int64_t i = first_item(); i < n; i += item_stride()) out[i] = values[order[i]];
+  for (int64_t i = first_thread(); i < n; i += thread_stride()) out[i] = values[order[i]];
 }
 
 template <class Index>
 __global__ void __launch_bounds__(kThreads) heads_kernel(const Index* groups, int64_t n, int64_t* heads) {
-  for (int64_t i = first_item(); i < n; i += item_stride()) heads[i] = i == 0 || groups[i - 1] != groups[i];
+  for (int64_t i = first_thread(); i < n; i += thread_stride()) heads[i] = i == 0 || groups[i - 1] != groups[i];
 }
 
 template <class Index>
 __global__ void __launch_bounds__(kThreads)
     starts_kernel(const Index* groups, const int64_t* slots, int64_t n, int64_t* starts, int64_t* ids) {
-  for (int64_t i = first_item(); i < n; i += item_stride()) {
+  for (int64_t i = first_thread(); i < n; i += thread_stride()) {
     if (i > 0 && groups[i - 1] == groups[i]) continue;
     starts[slots[i] - 1] = i;
     ids[slots[i] - 1] = static_cast<int64_t>(groups[i]);
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kThreads)
 // What the best order sorts by, ascending: positives by falling weight, then the negatives.
 __global__ void __launch_bounds__(kThreads)
     ideal_keys_kernel(const uint8_t* hits, const double* weights, int64_t n, double* keys) {
-  for (int64_t i = first_item(); i < n; i += item_stride()) keys[i] = hits[i] ? -weights[i] : 1.0;
+  for (int64_t i = first_thread(); i < n; i += thread_stride()) keys[i] = hits[i] ? -weights[i] : 1.0;
 }
 
 }  // namespace

@@ -4,8 +4,7 @@
 #include <tuple>
 
 #include "common/dispatch.h"
-#include "common/index_check.h"
-#include "mf_score/mf_score_kernels.h"
+#include "mf_score/score_inputs.h"
 #include "topk/mf_topk_kernels.h"
 
 namespace debias {
@@ -62,21 +61,6 @@ SeenItems seen_of(const Inputs& in) {
   return {indices(in.seen_offsets), indices(in.seen_items), in.seen_items ? in.seen_items->numel() : 0};
 }
 
-void check_users(const Inputs& in) {
-  const int64_t rows = in.user_factors.size(0), n = in.users.numel();
-  dispatch_index(in.users.scalar_type(), [&](auto index) {
-    using Index = typename decltype(index)::type;
-    const Index* values = pointer<Index>(in.users);
-    on_device_of(
-        in.users, [&] { check_indices_cpu("users", values, n, rows); },
-        [&](void* stream) {
-          const Tensor workspace = torch::stable::new_empty(in.users, {1}, ScalarType::Long);
-          const int64_t at = cuda::first_out_of_range(values, n, rows, output<int64_t>(workspace), stream);
-          if (at >= 0) index_error("users must be in [0, ", rows, "), got another index at position ", at);
-        });
-  });
-}
-
 void check_seen(const Inputs& in) {
   if (!in.seen_offsets) return;
   const int64_t n = in.users.numel(), n_items = in.item_factors.size(0);
@@ -111,7 +95,7 @@ std::tuple<Tensor, Tensor> mf_topk(const Tensor& user_factors, const Tensor& ite
                   contiguous(seen_offsets),
                   contiguous(seen_items)};
   if (validate || !runs_cuda_kernels(users)) {
-    check_users(in);
+    check_table_indices("users", in.users, in.user_factors.size(0));
     check_seen(in);
   }
   const int64_t n = users.numel();

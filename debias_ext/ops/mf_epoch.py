@@ -12,17 +12,11 @@ from debias_ext._inputs import integer, validated
 from debias_ext.ops.mf_step import InPlaceStep, eager_only
 from debias_ext.optim import MFOptimizer
 
-_epoch = torch.ops.debias_ext.mf_epoch_.default
 _order = torch.ops.debias_ext.mf_epoch_order.default
 
 SLICE_SECONDS = 0.05
 FIRST_SLICE = 16  # batches
 GROWTH = 8  # of a slice over the one before it, at most
-
-
-@torch.library.register_fake("debias_ext::mf_epoch_")
-def _fake_epoch(user_factors, *arguments):
-    return user_factors.new_empty((), dtype=torch.float64)
 
 
 @torch.library.register_fake("debias_ext::mf_epoch_order")
@@ -147,7 +141,7 @@ def mf_epoch_(
         while done < stop or checks:
             end = min(stop, done + count)
             began = time.perf_counter()
-            total += step.run(_epoch, checks, order, batch_size, done, end, steps=end - done)
+            total += step.run(checks, (order, batch_size, done, end), steps=end - done)
             seconds = max(time.perf_counter() - began, 1e-6)
             count = max(1, min(GROWTH * count, int((end - done) * SLICE_SECONDS / seconds)))
             done, checks = end, False

@@ -14,11 +14,12 @@ from debias_ext.optim import MFOptimizer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_step = torch.ops.debias_ext.mf_step_.default
+_steps = torch.ops.debias_ext.mf_steps_.default
+_ONE_BATCH = (None, 0, 0, 0)  # no order: the rest of the plan is not read
 
 
-@torch.library.register_fake("debias_ext::mf_step_")
-def _fake_step(user_factors, *arguments):
+@torch.library.register_fake("debias_ext::mf_steps_")
+def _fake_steps(user_factors, *arguments):
     return user_factors.new_empty((), dtype=torch.float64)
 
 
@@ -85,13 +86,13 @@ class InPlaceStep:
         self.options = (loss, reduction, number("offset", offset), optimizer.kind)
         self.decay = (number("l2", l2, NOT_NEGATIVE), l2_rows == "all", decay_bias)
 
-    def run(self, operator: Any, validate: bool, *plan: Any, steps: int = 1) -> Tensor:
-        """Calls the operator for the next `steps` steps; returns the summed loss of their samples."""
+    def run(self, validate: bool, plan: tuple[Any, ...] = _ONE_BATCH, steps: int = 1) -> Tensor:
+        """The next `steps` steps of the plan (order, batch_size, start, stop); returns the sum of their losses."""
         optimizer = self.optimizer
         rule = (number("lr", optimizer.lr, NOT_NEGATIVE), *optimizer.betas, optimizer.eps, optimizer.steps + 1)
         arguments = (*self.tensors, *self.options, *rule, *self.decay, validate, *plan)
         with below_autograd():
-            loss = operator(*arguments)
+            loss = _steps(*arguments)
         optimizer.steps += steps
         return loss
 
@@ -192,6 +193,6 @@ def mf_step_(
         l2_rows=l2_rows,
         decay_bias=decay_bias,
     )
-    total = step.run(_step, validated(validate, users))
+    total = step.run(validated(validate, users))
     step.finish()
     return total / step.samples if step.mean else total

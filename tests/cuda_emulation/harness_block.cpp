@@ -188,7 +188,7 @@ void check_tiles(TileKind kind, const Target& target, int64_t m, int64_t n, int6
                  double tolerance) {
   Problem<T> problem(m, n, pairs, d);
   std::vector<char> memory(cuda::block_tiles_workspace(m, n, d));
-  const TileArgs<T> args{kind, {problem.first.tables(), problem.second.tables()}, -0.7, 0.5};
+  const TileArgs<T> args{kind, {problem.first.tables(), problem.second.tables()}, -0.7, 0.5, 1e-8};
   cuda::block_tiles(problem.args(), args, memory.data(), problem.loss.data(), nullptr);
   problem.compare(
       [&](int64_t u, int64_t i, double s) {
@@ -235,7 +235,7 @@ HARNESS_CASE(pairs_out_of_range_read_nothing_and_make_the_loss_nan) {
   expect(std::isnan(problem.loss[0]), "loss of constant targets");
   expect(std::isnan(problem.gt[4]) && std::isnan(problem.gw[7]) && !std::isnan(problem.gt[0]), "rated gradients");
   std::vector<char> tiles(cuda::block_tiles_workspace(5, 6, 3));
-  const TileArgs<float> label{TileKind::label, {problem.first.tables(), {}}, 0, 0};
+  const TileArgs<float> label{TileKind::label, {problem.first.tables(), {}}, 0, 0, 0};
   cuda::block_tiles(problem.args(), label, tiles.data(), problem.loss.data(), nullptr);
   expect(std::isnan(problem.loss[0]), "loss of tiles");
 }

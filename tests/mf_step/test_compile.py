@@ -38,9 +38,9 @@ def test_the_operators_pass_opcheck(kind: str, bias: bool) -> None:
     )
     rule = (0.1, 0.9, 0.999, 1e-8, 1)
     arguments = (*step.tensors, *step.options, *rule, *step.decay, True)
-    torch.library.opcheck(torch.ops.debias_ext.mf_step_.default, arguments)
+    torch.library.opcheck(torch.ops.debias_ext.mf_steps_.default, (*arguments, None, 0, 0, 0))
     order = debias_ext.mf_epoch_order(20, 0, 0)
-    torch.library.opcheck(torch.ops.debias_ext.mf_epoch_.default, (*arguments, order, 8, 0, 3))
+    torch.library.opcheck(torch.ops.debias_ext.mf_steps_.default, (*arguments, order, 8, 0, 3))
     torch.library.opcheck(torch.ops.debias_ext.mf_epoch_order.default, (torch.empty(0), 20, 0, 0))
 
 
