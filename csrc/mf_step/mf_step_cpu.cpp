@@ -13,7 +13,7 @@ namespace debias {
 namespace {
 
 constexpr int64_t kTaskGroups = 256;        // rows with samples of one task
-constexpr int64_t kTaskFloats = 1 << 15;    // parameters of one task that visits every row
+constexpr int64_t kTaskFloats = 1 << 12;    // parameters of one task that visits every row
 constexpr int64_t kBlockGroups = 32;        // rows whose scores are computed before their update
 constexpr int64_t kChunkSamples = 1 << 15;  // samples that are prepared at a time
 constexpr int64_t kLargestKept = 1 << 23;   // numbers of a batch, saved rows and indices, whose memory a thread keeps
@@ -111,7 +111,7 @@ class Step {
     const bool dense = options_.dense();
     const int64_t n = dense ? side.tables.n : groups.count;
     const int64_t block = dense ? rows_of_share(side) : kTaskGroups;
-    const int64_t floats = (dense ? side.tables.n : batch_.n) * side.factors;
+    const int64_t floats = ((dense ? side.tables.n : 0) + batch_.n) * side.factors;
     parallel_blocks(n, block, floats < kSerialBelowFloats ? n : 0, [&](int64_t s, int64_t begin, int64_t end) {
       std::vector<T> sum(static_cast<size_t>(side.factors));
       Share share{begin, end, 0, 0};

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Device
-from lookahead.cases import Case, Maker, gradients
+from lookahead.cases import Case, Maker, assert_equal_to_reference, gradients
 from lookahead.test_lookahead_derivatives import operator_arguments
 from torch import Tensor
 
@@ -57,21 +57,13 @@ def block_case(
     return Case(given, lower, {**above, "reduction": "sum"}, options).map(lambda tensor: tensor.to(device))
 
 
-def assert_equal_to_reference(case: Case, tolerance: float = 1e-10) -> None:
-    expected = gradients(case.double().reference, case.double())
-    for name, got, wanted in zip(["loss", *case.names()], gradients(case.fused, case), expected, strict=True):
-        atol = tolerance * max(1.0, float(wanted.abs().max()) if wanted.numel() else 0.0)
-        where = lambda message, name=name: f"{name}: {message}"  # noqa: E731
-        torch.testing.assert_close(got.double().cpu(), wanted, rtol=tolerance, atol=atol, msg=where)
-
-
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("source", [None, "weights", "propensities", "propensity_logits"])
 def test_equals_the_enumerated_pairs(own: bool, bias: bool, source: str | None, device: Device) -> None:
     case = block_case(own=own, bias=bias, source=source, device=device.tensors)
     assert all(bool(g.any()) for g in gradients(case.reference, case)[1:])
-    assert_equal_to_reference(case)
+    assert_equal_to_reference(case, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +82,13 @@ def test_equals_the_enumerated_pairs(own: bool, bias: bool, source: str | None, 
     ids=str,
 )
 def test_shapes(options: dict[str, Any], device: Device) -> None:
-    assert_equal_to_reference(block_case(**options, device=device.tensors))
+    assert_equal_to_reference(block_case(**options, device=device.tensors), 1e-10)
 
 
 def test_calls_leave_nothing_behind() -> None:
     """The memory that calls share: Adam, then a plain step, then other sizes."""
     for options in ({"adam": True}, {}, {"tables": (40, 30, 17), "m": 33, "n": 21, "rated": 300}, {"rated": 0}, {}):
-        assert_equal_to_reference(block_case(**options))
+        assert_equal_to_reference(block_case(**options), 1e-10)
 
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.float16: 2e-2, torch.bfloat16: 1e-1}

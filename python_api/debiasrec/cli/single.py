@@ -19,7 +19,7 @@ from ..evaluation import validation_auc
 from ..methods.options import check_device, check_options
 from ..report.atomic import write_atomically
 from ..report.files import split_record
-from ..report.progress import FitProgress
+from ..report.progress import FitProgress, fit_note
 from ..report.provenance import environment
 from ..report.tables import evaluation_view
 from . import options as opt
@@ -61,17 +61,16 @@ def fit(
         data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
     )  # fmt: skip
     chosen = source.split(split, split_seed)
-    data_name = chosen.dataset.name
-    start = {} if no_preset else zoo.preset(method, data_name)
+    start = {} if no_preset else zoo.preset(method, chosen.dataset.name, chosen.name)
     model = zoo.make(method, **{**start, **parse_settings(settings), "seed": seed})
     check_options(model)
     check_device(device)
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made fails before the fit
     try:
         with FitProgress(1) as bar:
-            bar.start(method, seed)
+            bar.start(f"{method} seed {seed}")
             model.fit(chosen, device=device, progress=bar.epoch, checkpoint=checkpoint, resume=resume)
-            bar.finish(model, validation_auc(model, chosen))
+            bar.finish(fit_note(model, validation_auc(model, chosen)))
     except KeyboardInterrupt:
         kept = (
             f"the checkpoint in {checkpoint} is kept: add --resume" if checkpoint else "nothing kept (no --checkpoint)"
@@ -82,7 +81,7 @@ def fit(
     record = {"source": source.to_json(), "environment": environment(device), **split_record(chosen)}
     write_atomically(out / RECORD, json.dumps(record, indent=2) + "\n")
     epochs = f"best epoch {model.best_epoch_} of {len(model.history_)}, stopped by {model.stopped_by_}"
-    print(f"{method} on {data_name}, split {chosen.name}: {epochs}. Saved in {out}")
+    print(f"{method} on {chosen.dataset.name}, split {chosen.name}: {epochs}. Saved in {out}")
     print(f"Next: debiasrec evaluate {out}")
 
 

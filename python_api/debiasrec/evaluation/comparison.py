@@ -33,6 +33,7 @@ class Comparison:
         dropped: users per test and how many lack a class.
         ranking_users: ``"defined"`` or ``"both"``: whom the @k metrics average over.
         device: where the models were trained.
+        ks: list lengths of the ranking metrics.
     """
 
     split: Split
@@ -44,6 +45,7 @@ class Comparison:
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
     ranking_users: str = "defined"
     device: str = "cpu"
+    ks: tuple[int, ...] = (5,)
 
     @property
     def complete(self) -> bool:

@@ -93,12 +93,9 @@ def score_rows(name: str, model: Method, rows: Interactions) -> np.ndarray:
 def _evaluate_one(
     name: str, model: Method, split: Split, parts: list[TestPart], truth: TruthTest | None, ks: tuple[int, ...]
 ) -> Row:
-    scores = score_rows(name, model, Interactions.concatenate(*(part.rows for part in parts)))
     row: Row = {}
-    start = 0
     for part in parts:
-        own = scores[start : start + len(part.rows)]
-        start += len(part.rows)
+        own = score_rows(name, model, part.rows)
         values = user_metrics(own, part, ks, ranking_users(split)) | {"auc": global_auc(own, part)}
         targets = model.encode(part.rows.ratings)
         values |= errors(own, targets)

@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
+from debiasrec.methods.bal import BalIPS, BalMF
+from debiasrec.methods.bal_autodebias import BalAutoDebias
+from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
-from debiasrec.methods.dr import DR
+from debiasrec.methods.cause import CausE
+from debiasrec.methods.dr import DR, DRTwoStage
+from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.mf_pd import MFPD
+from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.persistence import load_model
-from debiasrec.methods.presets import preset
+from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.trained import Trained
+from debiasrec.methods.wmf import WMF
 
-__all__ = ["DR", "IPS", "MF", "REGISTRY", "SNIPS", "MFCombine", "MFUniform", "Method", "load_model", "make", "preset"]
+__all__ = [
+    "DR",
+    "IPS",
+    "MF",
+    "MFPD",
+    "MFTFROM",
+    "REGISTRY",
+    "SNIPS",
+    "WMF",
+    "AutoDebias",
+    "BalAutoDebias",
+    "BalDR",
+    "BalIPS",
+    "BalMF",
+    "CausE",
+    "DRTwoStage",
+    "Ensemble",
+    "InterD",
+    "InterDB",
+    "InterDI",
+    "InterDO",
+    "ItemMean",
+    "KDLabel",
+    "MFCombine",
+    "MFUniform",
+    "Method",
+    "Popularity",
+    "Trained",
+    "UserMean",
+    "load_model",
+    "make",
+    "preset",
+    "preset_record",
+]

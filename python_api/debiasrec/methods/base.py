@@ -1,8 +1,9 @@
-"""What every method shares: hyper-parameters, fit, predict, encode, recommend, save."""
+"""What every method is: hyper-parameters in, scores out."""
 
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,42 +12,34 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from debiasrec.data.dataset import check_split
 from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence, serving
-from debiasrec.methods.hyperparameters import Hyperparameters
-from debiasrec.methods.options import check_device, check_options
-from debiasrec.methods.task import MethodTask
-from debiasrec.models import MatrixFactorization
-from debiasrec.training.learner import LossLearner, RowLearner
-from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
-from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import make_validator
+from debiasrec.methods.options import check_device, check_options, choice, whole
+from debiasrec.models import Model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from debiasrec.data.dataset import Interactions, Split
-
-
-Learner = RowLearner | LossLearner
+    from debiasrec.data.dataset import Split
+    from debiasrec.training.loop import ProgressEvent
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Method(Hyperparameters):
-    """A recommender of matrix-factorisation scores, trained on a split.
+class Method(BaseEstimator):
+    """A recommender with scikit-learn manners: get_params, set_params, clone, repr.
 
-    A method states which rows it trains on (`training_rows`), adds columns to them (`prepare`), and states its
-    weights (`weights`) or another objective (`loss`); one with several models also states their turns (`learners`,
-    `step`).
+    Args:
+        target: coding of the ratings: "signed" (+1/-1 by the threshold), "binary" (1/0) or "stars".
+        seed: seeds the initial values, the order of the batches, and samples.
 
     Attributes (after fit):
-        model_: the fitted MatrixFactorization.
-        history_: DataFrame epoch, loss (mean over steps), validation, seconds.
+        model_: the fitted score model.
+        history_: DataFrame epoch, loss (mean over steps), validation, seconds; no rows without epochs.
         best_epoch_, stopped_by_, fit_seconds_.
     """
 
@@ -54,56 +47,18 @@ class Method(Hyperparameters):
     needs_uniform: ClassVar[bool] = False
     summary: ClassVar[str]
     source: ClassVar[str]
-    needs_empty_blocks: ClassVar[bool] = False
+
+    target: str = choice("signed", "signed", "binary", "stars")
+    seed: int = whole(0, least=0)
 
     # What a method defines.
 
-    def training_rows(self, split: Split) -> Interactions:
-        """The rows of the split that are trained on."""
-        return split.train
+    def check_combination(self) -> None:
+        """Raise a DebiasRecError where options that are in range do not go together."""
 
-    def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
-        """Further columns of the training rows; "users", "items" and "targets" are there already."""
-        return {}
-
-    def learners(self, device: str | torch.device) -> dict[str, Learner]:
-        """The learners by name; "rating" trains the model that predicts."""
-        return {"rating": self._row_learner(self.model_, self.lr, self.l2)}
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Called before every epoch (from 1)."""
-
-    def warmup_epochs(self) -> int:
-        """Epochs at the start during which the predicting model does not train."""
-        return 0
-
-    def weights(self, batch: Batch) -> Tensor | None:
-        """The weights of the rated pairs, [B]; None for 1. By default the column "weights", where there is one."""
-        return batch.columns.get("weights")
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The objective on a batch without its L2 term, a scalar, differentiable in the tables of `model_`.
-
-        By default the weighted squared error of the rated pairs.
-        """
-        return self.model_.loss(batch.users, batch.items, batch["targets"], self.weights(batch), self.reduction)
-
-    def one_pass(self) -> bool:
-        """Whether an epoch does nothing but `RowLearner` steps with the columns "targets" and "weights"."""
-        return True
-
-    def step(self, batch: Batch) -> Tensor:
-        """One update on a batch; returns the loss, detached. By default a fused step down `loss`."""
-        scale = self._l2_scale(len(batch), self.mean_weight_)
-        return self.learners_["rating"].step(batch, batch["targets"], self.weights(batch), scale=scale)
-
-    def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
-        """The steps of an epoch; returns the mean of their losses."""
-        if self.one_pass() and isinstance(loader, FlatLoader):
-            learner = self.learners_["rating"]
-            return float(learner.epoch(loader, number, lambda length: self._l2_scale(length, self.mean_weight_)))
-        losses = [self.step(batch) for batch in loader.epoch(number)]
-        return sum(torch.stack(losses).tolist()) / len(losses)
+    @abstractmethod
+    def _solve(self, split: Split, device: str | torch.device) -> Model:
+        """The fitted model of a method without epochs."""
 
     # What every method does.
 
@@ -116,13 +71,14 @@ class Method(Hyperparameters):
         checkpoint: str | Path | None = None,
         resume: bool = False,
     ) -> Self:
-        """Train on a split.
+        """Fit to a split.
 
         Args:
             split: a split of a Dataset.
             device: where to train; the fitted model comes back to the CPU.
             progress: called with a ProgressEvent after every epoch.
-            checkpoint: folder for a checkpoint, written every few seconds; an older one there is replaced.
+            checkpoint: folder for a checkpoint, written every few seconds; an older one there is replaced. A method
+                without epochs writes none.
             resume: continue from that checkpoint, to the same bits as an uninterrupted fit.
 
         Raises:
@@ -138,76 +94,30 @@ class Method(Hyperparameters):
         self.__dict__.pop("history_", None)
         if resume and checkpoint is None:
             raise DebiasRecError("resume=True needs checkpoint=, the folder of the checkpoint to continue from")
-        started = time.perf_counter()
-        loader = self._start(split, device)
-        validator = make_validator(split, self.encode, self.criterion, device)
-        warmup = self.warmup_epochs()
-        run = TrainingRun(
-            max_epochs=self.max_epochs + warmup,
-            patience=self.patience,
-            higher_is_better=self.criterion == "auc",
-            warmup_epochs=warmup,
-            advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
-        )
-        task = MethodTask(self, loader, validator)
-        folder = None if checkpoint is None else Path(checkpoint)
-        identity = self._identity(split) if folder else None
-        train(task, run, progress=progress, checkpoint=folder, identity=identity, resume=resume)
-        self._finish(run, time.perf_counter() - started)
+        self._fit(split, device, progress, None if checkpoint is None else Path(checkpoint), resume)
         return self
 
-    def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
+    def _describe(self, split: Split) -> None:
+        """Keep what prediction and serving need to know of the split."""
         data = split.dataset
-        rows = self.training_rows(split)
-        if not len(rows):
-            raise DebiasRecError(f"method {self.name}: the split {split.name!r} has no rows to train on")
         self.threshold_ = float(data.threshold)
         self.catalogue_ = serving.Catalogue.of(split)
-        self.n_users_, self.n_items_, self.n_rows_ = data.n_users, data.n_items, len(rows)
-        self.mean_weight_ = 1.0
-        targets = self.encode(rows.ratings)
-        arrays = {"users": rows.users, "items": rows.items, "targets": targets, **self.prepare(split, rows)}
-        columns = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
-        self.offset_ = float(np.mean(targets, dtype=np.float64)) if self.target == "stars" else 0.0
-        self.model_ = self._model(self.factors, 0, device, self.offset_)
-        self.learners_: dict[str, Any] = self.learners(device)
-        return self._loader(columns)
+        self.n_users_, self.n_items_ = data.n_users, data.n_items
 
-    def _loader(self, columns: dict[str, Tensor]) -> FlatLoader | BlockLoader:
-        if self.batching == "flat":
-            return FlatLoader(columns, batch_size=self.batch_size, seed=self.seed)
-        return BlockLoader(
-            columns,
-            shape=(self.n_users_, self.n_items_),
-            block=(self.user_block, self.item_block),
-            seed=self.seed,
-            skip_empty=not self.needs_empty_blocks,
-        )
-
-    def _model(self, factors: int, stream: int, device: str | torch.device, offset: float = 0.0) -> MatrixFactorization:
-        seed = (self.seed, 0, stream)
-        return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
-
-    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float) -> RowLearner:
-        options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
-        return RowLearner(model, lr=lr, l2=l2, **options)
-
-    def _loss_learner(self, model: MatrixFactorization, lr: float, l2: float) -> LossLearner:
-        return LossLearner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
-
-    def _l2_scale(self, rated: float, mean_weight: float) -> float:
-        """The factor of the L2 term beside the errors of `rated` pairs with weights of that mean."""
-        return 1.0 if self.reduction == "sum" else mean_weight / max(rated, 1.0)
-
-    def _finish(self, run: TrainingRun, seconds: float) -> None:
-        for learner in self.learners_.values():
-            learner.model.to_("cpu")
-        del self.learners_
-        self.history_ = pd.DataFrame(run.history, columns=["epoch", "loss", "validation", "seconds"])
-        self.history_["validation"] = self.history_["validation"].astype(float)
-        self.best_epoch_ = run.early_stopping.best_epoch or run.epoch
-        self.stopped_by_ = run.stopped_by
-        self.fit_seconds_ = seconds
+    def _fit(
+        self,
+        split: Split,
+        device: str | torch.device,
+        progress: Callable[[ProgressEvent], None] | None,
+        checkpoint: Path | None,
+        resume: bool,
+    ) -> None:
+        started = time.perf_counter()
+        self._describe(split)
+        self.model_: Any = self._solve(split, device).to_("cpu")
+        self.history_ = pd.DataFrame(columns=["epoch", "loss", "validation", "seconds"], dtype=float)
+        self.best_epoch_, self.stopped_by_ = 0, "closed_form"
+        self.fit_seconds_ = time.perf_counter() - started
 
     def _identity(self, split: Split) -> dict[str, Any]:
         return {

@@ -10,8 +10,9 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import ConstantTarget, DRTarget, FactorTables
-from debiasrec.methods.base import Learner
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.options import flag, number, whole
+from debiasrec.methods.trained import Learner
 from debiasrec.models import sampled_pairs
 from debiasrec.training.loader import Batch
 
@@ -45,11 +46,11 @@ class DR(IPS):
     source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019"
     needs_empty_blocks: ClassVar[bool] = True
 
-    imputation_factors: int = 10
-    imputation_lr: float | None = None
-    imputation_l2: float | None = None
-    joint: bool = True
-    imputation_epochs: int = 30
+    imputation_factors: int = whole(10)
+    imputation_lr: float | None = number(None, above=0, none=True)
+    imputation_l2: float | None = number(None, least=0, none=True)
+    joint: bool = flag(True)
+    imputation_epochs: int = whole(30, least=0)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The rating model and the imputation model."""
@@ -113,7 +114,7 @@ class DR(IPS):
 
     def _block_loss(self, batch: Batch, users: Tensor, items: Tensor) -> Tensor:
         """All pairs of the block, through Gram matrices, and the correction on the rated ones."""
-        rows, columns = _places(batch.users, users, self.n_users_), _places(batch.items, items, self.n_items_)
+        rows, columns = batch.places(self.n_users_, self.n_items_)
         rating = self.model_.block(users, items)
         with torch.no_grad():
             imputation = self.imputation_.block(users, items)
@@ -144,11 +145,15 @@ class DR(IPS):
         return self.model_.loss(batch.users, batch.items, batch["targets"], batch["weights"], "sum")
 
 
-def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
-    """Where the indices, out of `count`, stand in a block that holds them all."""
-    places = block.new_empty(count)
-    places[block] = torch.arange(len(block), device=block.device)
-    return places.index_select(0, indices)
+@dataclass(kw_only=True, eq=False, repr=False)
+class DRTwoStage(DR):
+    """Doubly robust learning with an imputation model that is fitted first and then frozen: `dr` with joint=False."""
+
+    name: ClassVar[str] = "dr_two_stage"
+    summary: ClassVar[str] = "doubly robust learning, the imputation model fitted first and then frozen"
+    source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019, eq (4)"
+
+    joint: bool = flag(False)
 
 
 def _block(

@@ -1,15 +1,17 @@
-"""The hyper-parameters that every method has."""
+"""The hyper-parameters that every trained method has."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sklearn.base import BaseEstimator
+from debiasrec.methods.options import choice, number, whole
+from debiasrec.training.optimizer import OPTIMIZERS
+from debiasrec.training.validation import CRITERIA
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Hyperparameters(BaseEstimator):
-    """Keyword-only settings with scikit-learn manners: get_params, set_params, clone, repr.
+class Hyperparameters:
+    """Settings of the training loop; keyword-only.
 
     The defaults do not depend on the scale of the data; `debiasrec.methods.preset` has the papers' settings.
 
@@ -23,27 +25,23 @@ class Hyperparameters(BaseEstimator):
         batching: "flat" (shuffled rated pairs) or "block" (user block x item block).
         batch_size: rated pairs per flat batch.
         user_block, item_block: rows per block.
-        optimizer: "adam" or "sgd".
+        optimizer: "adam", "sgd" or "adagrad".
         reduction: "mean" or "sum" of the errors of a step.
-        target: coding of the ratings: "signed" (+1/-1 by the threshold), "binary" (1/0) or "stars".
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.
         criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse".
-        seed: seeds the initial values, the order of the batches, and samples.
     """
 
-    factors: int = 10
-    lr: float = 0.01
-    l2: float = 1.0
-    l2_rows: str = "touched"
-    batching: str = "flat"
-    batch_size: int = 1024
-    user_block: int = 6000
-    item_block: int = 500
-    optimizer: str = "adam"
-    reduction: str = "mean"
-    target: str = "signed"
-    max_epochs: int = 200
-    patience: int = 20
-    criterion: str = "auc"
-    seed: int = 0
+    factors: int = whole(10)
+    lr: float = number(0.01, above=0)
+    l2: float = number(1.0, least=0)
+    l2_rows: str = choice("touched", "touched", "block")
+    batching: str = choice("flat", "flat", "block")
+    batch_size: int = whole(1024)
+    user_block: int = whole(6000)
+    item_block: int = whole(500)
+    optimizer: str = choice("adam", *OPTIMIZERS)
+    reduction: str = choice("mean", "mean", "sum")
+    max_epochs: int = whole(200)
+    patience: int = whole(20)
+    criterion: str = choice("auc", *CRITERIA)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from debiasrec.errors import DebiasRecError
-from debiasrec.methods.base import Method
+from debiasrec.methods.trained import Trained
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class MF(Method):
+class MF(Trained):
     """Matrix factorisation on the biased ratings: sum of (s - t)^2 over the rated pairs.
 
     The debiased test of this model shows what self-selection costs.
@@ -52,7 +52,12 @@ class MFCombine(MF):
 
     def training_rows(self, split: Split) -> Interactions:
         """Biased and uniform training parts, concatenated."""
-        return type(split.train).concatenate(split.train, uniform_rows(split, self.name))
+        return with_uniform_rows(split, self.name)
+
+
+def with_uniform_rows(split: Split, method: str) -> Interactions:
+    """Biased and uniform training parts, concatenated."""
+    return type(split.train).concatenate(split.train, uniform_rows(split, method))
 
 
 def uniform_rows(split: Split, method: str) -> Interactions:

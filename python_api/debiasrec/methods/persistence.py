@@ -9,24 +9,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.serving import Catalogue
-from debiasrec.models import TABLE_NAMES, MatrixFactorization
+from debiasrec.models import MODELS, Model
 from debiasrec.training import checkpoint as storage
 
 if TYPE_CHECKING:
     from debiasrec.methods.base import Method
 
 MODEL_FILE = "model.safetensors"
-_FORMAT = 1
-_FITTED = ("threshold_", "n_users_", "n_items_", "n_rows_", "offset_", "best_epoch_", "stopped_by_", "fit_seconds_")
+_FORMAT = 2
+_FITTED = ("threshold_", "n_users_", "n_items_", "best_epoch_", "stopped_by_", "fit_seconds_")
 
 
 def plain_params(method: Method) -> dict[str, Any]:
-    """The hyper-parameters with numpy scalars as Python numbers, which JSON can hold."""
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in method.get_params().items()}
+    """The hyper-parameters as JSON can hold them: numpy scalars as numbers, methods by name and hyper-parameters."""
+    return {key: _plain(value) for key, value in method.get_params(deep=False).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseEstimator):
+        return {"method": value.name, "params": plain_params(value)}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def save(method: Method, directory: Path) -> Path:
@@ -37,13 +44,14 @@ def save(method: Method, directory: Path) -> Path:
         "seen_items": torch.from_numpy(catalogue.seen_items),
         "user_ids": _ids_to_tensor(catalogue.user_ids, "user_ids"),
         "item_ids": _ids_to_tensor(catalogue.item_ids, "item_ids"),
-        **method.model_.tables(),
+        **_tensors(method.model_),
     }
     history = method.history_.astype(object).where(method.history_.notna(), None)
     state = {
         "format": _FORMAT,
         "method": method.name,
         "params": plain_params(method),
+        "model": {"kind": method.model_.kind, "settings": method.model_.settings()},
         "fitted": {name: getattr(method, name) for name in _FITTED},
         "history": history.to_dict(orient="list"),
         "id_dtypes": [str(catalogue.user_ids.dtype), str(catalogue.item_ids.dtype)],
@@ -59,13 +67,11 @@ def load_model(directory: str | Path) -> Method:
     Raises:
         DebiasRecError: no model there, a damaged file, or one of another format.
     """
-    from debiasrec.methods.registry import make
-
     path = Path(directory) / MODEL_FILE
     tensors, state = storage.read(path)
     if state.get("format") != _FORMAT:
         raise DebiasRecError(f"{path} has format {state.get('format')!r}, this version reads format {_FORMAT}")
-    method = make(state["method"], **state["params"])
+    method = _made(state)
     for name in _FITTED:
         setattr(method, name, state["fitted"][name])
     method.history_ = pd.DataFrame(state["history"])
@@ -76,14 +82,25 @@ def load_model(directory: str | Path) -> Method:
         tensors["seen_offsets"].numpy(),
         tensors["seen_items"].numpy(),
     )
-    method.model_ = _model(method, tensors)
+    method.model_ = _model(state["model"], tensors)
     return method
 
 
-def _model(method: Method, tensors: dict[str, Tensor]) -> MatrixFactorization:
-    model = MatrixFactorization(method.n_users_, method.n_items_, method.factors, seed=0, offset=method.offset_)
-    storage.copy_into(model.tables(), {name: tensors[name] for name in TABLE_NAMES if name in tensors}, "")
+def _made(state: dict[str, Any]) -> Method:
+    from debiasrec.methods.registry import make
+
+    params = {key: _made(value) if isinstance(value, dict) else value for key, value in state["params"].items()}
+    return make(state["method"], **params)
+
+
+def _model(state: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
+    model = MODELS[state["kind"]].blank(**state["settings"])
+    storage.copy_into(_tensors(model), tensors, "")
     return model
+
+
+def _tensors(model: Model) -> dict[str, Tensor]:
+    return {**model.tables(), **model.constants()}
 
 
 def _ids_to_tensor(ids: pd.Index, name: str) -> Tensor:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from debiasrec.data.validation import is_whole
 from debiasrec.errors import DebiasRecError
-from debiasrec.models import MatrixFactorization
+from debiasrec.models import Model
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -42,7 +42,7 @@ class Catalogue:
         return Catalogue(data.user_ids, data.item_ids, offsets, items[np.argsort(users, kind="stable")])
 
 
-def recommend(model: MatrixFactorization, catalogue: Catalogue, users: Any, k: int) -> pd.DataFrame:
+def recommend(model: Model, catalogue: Catalogue, users: Any, k: int) -> pd.DataFrame:
     """The k best unseen items of each user; see `Method.recommend`."""
     if not is_whole(k) or k < 1:
         raise DebiasRecError(f"k must be a whole number, at least 1, got {k!r}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import debias_ext
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.options import choice
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class SNIPS(IPS):
     summary: ClassVar[str] = "self-normalised inverse propensity scoring"
     source: ClassVar[str] = "Swaminathan and Joachims, The Self-Normalized Estimator, NeurIPS 2015"
 
-    normaliser: str = "full"
+    normaliser: str = choice("full", "full", "batch")
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The inverse propensities, over their mean with the full-data normaliser."""

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from debiasrec.models import TABLE_NAMES
 from debiasrec.training.loader import BlockLoader, FlatLoader
 from debiasrec.training.validation import Validator
 
 if TYPE_CHECKING:
-    from debiasrec.methods.base import Method
+    from debiasrec.methods.trained import Trained
 
 
 class MethodTask:
     """The `Task` of a method: its epochs, its validation, and the tensors that a checkpoint and early stopping keep."""
 
-    def __init__(self, method: Method, loader: FlatLoader | BlockLoader, validator: Validator | None) -> None:
+    def __init__(self, method: Trained, loader: FlatLoader | BlockLoader, validator: Validator | None) -> None:
         self._method = method
         self._loader = loader
         self._validator = validator
@@ -34,5 +33,4 @@ class MethodTask:
         return {f"{key}.{name}": tensor for key, learner in learners for name, tensor in learner.tensors().items()}
 
     def best_tensors(self) -> dict[str, Tensor]:
-        names = {f"rating.{name}" for name in TABLE_NAMES}
-        return {name: tensor for name, tensor in self.tensors().items() if name in names}
+        return {f"rating.{name}": tensor for name, tensor in self._method.model_.tables().items()}

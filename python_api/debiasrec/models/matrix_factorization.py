@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import debias_ext
+from debiasrec.models.base import Model
+from debiasrec.models.initial import he_normal
 
-TABLE_NAMES = ("user_factors", "item_factors", "user_bias", "item_bias")
 
-
-class MatrixFactorization:
+class MatrixFactorization(Model):
     """s(u, i) = P[u].Q[i] + a[u] + b[i] + offset.
 
     Args:
@@ -26,39 +27,47 @@ class MatrixFactorization:
     Source: Koren, Bell, Volinsky 2009, eq (4); initial values as in Chen et al., AutoDebias, SIGIR 2021 (He normal).
     """
 
+    kind: ClassVar[str] = "matrix_factorization"
+
     def __init__(
         self,
         n_users: int,
         n_items: int,
         factors: int,
         *,
-        seed: int | tuple[int, ...],
+        seed: int | tuple[int, ...] = 0,
         offset: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> None:
         generator = np.random.default_rng(seed)
-
-        def table(rows: int, *columns: int) -> Tensor:
-            values = generator.standard_normal((rows, *columns), dtype=np.float32)
-            values *= np.float32(math.sqrt(2.0 / max(rows, 1)))
-            return torch.from_numpy(values).to(device).requires_grad_()
-
+        self.n_items = n_items
         self.offset = float(offset)
-        self.user_factors = table(n_users, factors)
-        self.item_factors = table(n_items, factors)
-        self.user_bias = table(n_users)
-        self.item_bias = table(n_items)
+        self.user_factors = he_normal(generator, n_users, factors, device=device)
+        self.item_factors = he_normal(generator, n_items, factors, device=device)
+        self.user_bias = he_normal(generator, n_users, device=device)
+        self.item_bias = he_normal(generator, n_items, device=device)
+
+    @classmethod
+    def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
+        """A model with copies of given tables, biases included."""
+        (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
+        model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
+        with torch.no_grad():
+            for name, table in model.tables().items():
+                table.copy_(getattr(tables, name))
+        return model
 
     def tables(self) -> dict[str, Tensor]:
         """The four parameter tables by name, live (not copies)."""
-        return {name: getattr(self, name) for name in TABLE_NAMES}
+        return {name: getattr(self, name) for name in ("user_factors", "item_factors", "user_bias", "item_bias")}
+
+    def settings(self) -> dict[str, Any]:
+        """The shape and the offset."""
+        n_users, factors = self.user_factors.shape
+        return {"n_users": n_users, "n_items": self.n_items, "factors": factors, "offset": self.offset}
 
     def score(self, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of pairs, [B], differentiable in the tables.
-
-        Args:
-            users, items: int64 [B], inside indices.
-        """
+        """Scores of pairs, [B], differentiable in the tables; see `Model.score`."""
         return debias_ext.mf_score(
             self.user_factors,
             self.item_factors,
@@ -70,12 +79,7 @@ class MatrixFactorization:
         )
 
     def loss(self, users: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-        """The squared error of pairs, weighted and reduced, differentiable in the tables.
-
-        Args:
-            users, items, targets, weights: [B]; no weights are weights of 1.
-            reduction: "sum" or "mean".
-        """
+        """The squared error of pairs, in one pass; see `Model.loss`."""
         return debias_ext.mf_loss(
             self.user_factors,
             self.item_factors,
@@ -89,14 +93,27 @@ class MatrixFactorization:
             reduction=reduction,
         )
 
-    def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The k items of the highest scores that each user has not seen: (scores, items), both [n, k].
+    def after_step(self, lower: Mapping[str, Any], upper: Mapping[str, Any], *, lr: float, l2: float) -> Tensor:
+        """The upper loss after an assumed step down the lower one, differentiable in what the lower loss is made of.
 
         Args:
-            users: int64 [n], inside indices.
-            k: items per user; places for which no item is left have item -1 and score minus infinity.
-            seen: (offsets [U + 1], items), int64: user u has seen items[offsets[u] : offsets[u + 1]].
+            lower, upper: as `debias_ext.lookahead_loss` takes them; scores there have no offset.
+            lr: of the assumed step, plain gradient descent.
+            l2: half the squared norm of the distinct factor rows of the lower loss is added to it, times this.
         """
+        return debias_ext.lookahead_loss(
+            self.user_factors,
+            self.item_factors,
+            lower=lower,
+            upper=upper,
+            lr=lr,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            l2=l2,
+        )
+
+    def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The best unseen items of each user, without a table of all scores; see `Model.best`."""
         scores, items = debias_ext.mf_topk(
             self.user_factors,
             self.item_factors,
@@ -121,8 +138,9 @@ class MatrixFactorization:
             self.item_bias.index_select(0, items),
         )
 
-    def to_(self, device: str | torch.device) -> MatrixFactorization:
-        """Move the tables to a device, in place."""
-        for name, tensor in self.tables().items():
-            setattr(self, name, tensor.detach().to(device).requires_grad_())
-        return self
+    def grid(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of all pairs of a user block and an item block, [m, n], differentiable in the tables."""
+        p, q, a, b = self.block(users, items)
+        assert a is not None
+        assert b is not None
+        return p @ q.T + a.unsqueeze(1) + b

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import debias_ext
-from debiasrec.models import MatrixFactorization
+from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.loader import Batch, FlatLoader
 from debiasrec.training.optimizer import make_optimizer
 
@@ -19,7 +19,7 @@ class RowLearner:
 
     Args:
         model: the model that is trained.
-        optimizer: "sgd" or "adam".
+        optimizer: "sgd", "adam" or "adagrad".
         lr: learning rate.
         l2: coefficient of half the squared norm of the distinct factor rows of a step; biases are not decayed.
         l2_rows: "touched" decays the rows of the rated pairs, "block" every user and item of the block.
@@ -42,6 +42,10 @@ class RowLearner:
         """Everything a step changes, by name, live: the tables and the state of the optimiser."""
         state = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state.items()}
         return {**self.model.tables(), "optimizer.steps": self._steps, **state}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the trained model; the learner cannot go on after it."""
+        self.model.to_(device)
 
     def step(self, batch: Batch, targets: Tensor, weights: Tensor | None, *, scale: float = 1.0) -> Tensor:
         """One step on the rated pairs of a batch.
@@ -130,14 +134,17 @@ def _with_block_rows(
 
 
 class LossLearner:
-    """Applies gradient steps of any differentiable loss to one factor model.
+    """Applies gradient steps of any differentiable loss to one model with `user_factors` and `item_factors`.
 
     Args:
-        model, optimizer, lr, l2, l2_rows: as in `RowLearner`.
+        model, optimizer, lr, l2, l2_rows, reduction: as in `RowLearner`.
     """
 
-    def __init__(self, model: MatrixFactorization, *, optimizer: str, lr: float, l2: float, l2_rows: str) -> None:
+    def __init__(
+        self, model: Model, *, optimizer: str, lr: float, l2: float, l2_rows: str, reduction: str = "mean"
+    ) -> None:
         self.model = model
+        self.reduction = reduction
         self.optimizer = make_optimizer(optimizer, model.tables(), lr)
         self.l2 = l2
         self.l2_rows = l2_rows
@@ -146,6 +153,16 @@ class LossLearner:
         """Everything a step changes, by name, live: the tables and the state of the optimiser."""
         state = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
         return {**self.model.tables(), **state}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the trained model; the learner cannot go on after it."""
+        self.model.to_(device)
+
+    def step(self, batch: Batch, targets: Tensor, weights: Tensor | None, *, scale: float = 1.0) -> Tensor:
+        """One step on weighted squared errors; see `RowLearner.step`."""
+        loss = self.model.loss(batch.users, batch.items, targets, weights, self.reduction)
+        self.update(loss, batch, scale=scale)
+        return loss.detach()
 
     def update(self, loss: Tensor, batch: Batch, *, scale: float = 1.0) -> None:
         """One step down the gradient of loss + scale * l2 / 2 * (squared norms of the distinct rows)."""
@@ -159,8 +176,44 @@ class LossLearner:
         sides = (batch.users, batch.items)
         if self.l2_rows == "block" and batch.block is not None:
             sides = batch.block
-        tables = (self.model.user_factors, self.model.item_factors)
-        for table, gradient, rows in zip(tables, gradients, sides, strict=False):
+        named = dict(zip(self.model.tables(), gradients, strict=True))
+        for side, rows in zip(("user_factors", "item_factors"), sides, strict=True):
+            table, gradient = getattr(self.model, side), named[side]
             # Flags, not a list of distinct rows: no sort, and elementwise arithmetic does not depend on the threads.
             coefficient = table.new_zeros(len(table), 1).index_fill_(0, rows, strength)
             gradient.add_(coefficient * table)
+
+
+class TableLearner:
+    """Applies given gradients to named tables, with weight decay on every row of each: g + decay * table.
+
+    Args:
+        tables: leaves by name; the learner changes them in place and keeps no copy.
+        optimizer: as in `RowLearner`.
+        lr: learning rate.
+        weight_decay: coefficient of the decay, which the optimiser sees as a part of the gradient.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Tensor], *, optimizer: str = "adam", lr: float, weight_decay: float = 0.0
+    ) -> None:
+        self.tables = dict(tables)
+        self.optimizer = make_optimizer(optimizer, self.tables, lr)
+        self.weight_decay = weight_decay
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a step changes, by name, live: the tables and the state of the optimiser."""
+        return {**self.tables, **{f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the tables where they are; the learner cannot go on after it."""
+        for table in self.tables.values():
+            table.data = table.data.to(device)
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step; the gradients, one per table in order, are overwritten."""
+        if self.weight_decay:
+            for table, gradient in zip(self.tables.values(), gradients, strict=True):
+                gradient.add_(table * self.weight_decay)
+        self.optimizer.step(gradients)

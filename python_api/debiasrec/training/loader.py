@@ -38,6 +38,11 @@ class Batch:
     def __getitem__(self, name: str) -> Tensor:
         return self.columns[name]
 
+    def places(self, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the rated pairs within the block, int64 [B]."""
+        assert self.block is not None
+        return _places(self.users, self.block[0], n_users), _places(self.items, self.block[1], n_items)
+
 
 class _Loader:
     def __init__(self, columns: dict[str, Tensor], seed: int) -> None:
@@ -136,6 +141,12 @@ class BlockLoader(_Loader):
                 items = torch.from_numpy(shuffled[block // n_item_blocks][0][block % n_item_blocks]).to(device)
                 yield self._batch(columns, slice(start, end), generator, (users, items))
             start = end
+
+
+def _places(indices: Tensor, block: Tensor, count: int) -> Tensor:
+    places = block.new_empty(count)
+    places[block] = torch.arange(len(block), device=block.device)
+    return places.index_select(0, indices)
 
 
 def _chunks(count: int, size: int, generator: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:

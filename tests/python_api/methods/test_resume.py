@@ -15,7 +15,12 @@ from debiasrec.training import loop
 CASES = {
     "mf": {},
     "snips": {"batching": "block", "user_block": 50, "item_block": 40, "optimizer": "sgd", "lr": 0.2},
-    "dr": {"joint": False, "imputation_epochs": 3},
+    "dr_two_stage": {"imputation_epochs": 3},
+    "wmf": {},
+    "nf_dr": {},
+    "mf_ips_ltd": {"propensity_model": "mlp2", "optimizer": "adagrad", "reduction": "sum"},
+    "nf_dr_ltd": {"batch_size": 400},
+    "pmf_nmar": {},
 }
 
 

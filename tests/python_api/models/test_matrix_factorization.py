@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from debiasrec.models import MatrixFactorization, sampled_pairs
+from debiasrec.models import MatrixFactorization, Model, sampled_pairs
 
 
 def test_score_is_dot_product_plus_biases_plus_offset():
@@ -39,3 +39,14 @@ def test_sampled_pairs_cover_all_pairs_evenly():
     counts = torch.bincount(users * 4 + items, minlength=12)
     assert counts.sum() == 24_000
     assert ((counts - 2000).abs() < 5 * 2000**0.5).all()
+
+
+def test_the_best_items_of_any_model_are_those_of_the_fused_search():
+    model = MatrixFactorization(6, 9, 3, seed=2, offset=0.5)
+    seen = np.array([0, 2, 2, 9, 9, 17, 17]), np.array([3, 4, *range(7), 8, 1, 0, 2, 3, 4, 5, 6, 7])
+    users = np.array([4, 0, 5, 0])
+    scores, items = Model.best(model, users, 4, seen=seen)
+    fused_scores, fused_items = model.best(users, 4, seen=seen)
+    assert items.tolist() == fused_items.tolist()
+    assert (items == -1).any()
+    np.testing.assert_allclose(scores, fused_scores, rtol=1e-5)

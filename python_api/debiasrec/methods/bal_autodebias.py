@@ -1,0 +1,58 @@
+"""Balancing on top of AutoDebias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.balance import Balanced
+from debiasrec.training.loader import Batch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BalAutoDebias(Balanced, AutoDebias):
+    """Balancing weights on AutoDebias, v on the rated pairs and v' on all pairs of a block:
+
+        sum over rated pairs of v w1 (s - t)^2 + lambda * sum over all pairs of v' w2 (s - m)^2.
+
+    w1, w2 and m are learned as in `autodebias`, by an assumed step that has no balancing weights. With `published` the
+    estimate is mean(v (s - t)^2) + mean(v' (s - m)^2), without w1, w2 and lambda.
+    """
+
+    name: ClassVar[str] = "bal_autodebias"
+    summary: ClassVar[str] = "AutoDebias with balancing weights of the rated and of all pairs"
+    weighs_all_pairs: ClassVar[bool] = True
+
+    def lower_step(self, batch: Batch) -> Tensor:
+        """The balancing step, then one down the lower loss with all weights."""
+        assert batch.block is not None
+        with torch.no_grad():
+            lower = self.lower(batch)
+            w1 = lower["weights"]
+            w2, values = self._grids(batch, lower["block"])
+            rated_errors = (self.model_.score(batch.users, batch.items) - batch["targets"]).square()
+        pair_errors = (self.model_.grid(*batch.block) - self.offset_ - values).square()
+        v_rated, v_pairs = self.balance_step(batch, *self._terms(w1, rated_errors, w2, pair_errors.detach()))
+        assert v_pairs is not None
+        loss = self.model_.loss(batch.users, batch.items, batch["targets"], w1 * v_rated, "sum")
+        loss = loss + (w2 * v_pairs * pair_errors).sum()
+        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
+        return loss.detach()
+
+    def _terms(self, w1: Tensor, rated_errors: Tensor, w2: Tensor, pair_errors: Tensor) -> tuple[Tensor, Tensor]:
+        """What v and v' multiply in the training error."""
+        if self.published:
+            return rated_errors, pair_errors
+        total = w1.sum() + w2.sum()
+        return w1.numel() / total * w1 * rated_errors, w2.numel() / total * w2 * pair_errors
+
+    def _grids(self, batch: Batch, block: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """lambda w2 and m of all pairs of the block, [m, n]."""
+        place = batch.places(self.n_users_, self.n_items_)
+        weights = torch.outer(block["user_weight"], block["item_weight"])
+        values = block["value"].expand_as(weights).clone()
+        return weights.index_put_(place, block["weights"]), values.index_put_(place, block["imputations"])

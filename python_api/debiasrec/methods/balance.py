@@ -1,0 +1,181 @@
+"""Balancing: weights as equal as can be under which the training loss estimates the uniform one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import debias_ext
+from debiasrec.errors import DebiasRecError
+from debiasrec.methods.bilevel import BiLevel
+from debiasrec.methods.options import choice, flag, number, teacher, whole
+from debiasrec.methods.teachers import fitted_teacher
+from debiasrec.methods.trained import Learner
+from debiasrec.models import NCF, MatrixFactorization
+from debiasrec.training.learner import TableLearner
+from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
+
+if TYPE_CHECKING:
+    from debiasrec.data.dataset import Split
+    from debiasrec.methods.base import Method
+
+BALANCING_MODELS = {"mf": MatrixFactorization, "ncf": NCF}
+
+
+def log_weights(scores: Tensor, normaliser: str) -> Tensor:
+    """Logarithms of weights of mean 1: n softmax(scores), or sigmoid(scores) over its mean."""
+    logs = functional.logsigmoid(scores) if normaliser == "sigmean" else scores
+    return logs - torch.logsumexp(logs.flatten(), 0) + math.log(max(scores.numel(), 1))
+
+
+def weighted_mean(logs: Tensor, terms: Tensor, published: bool) -> Tensor:
+    """mean(v terms) of weights v = exp(logs) of mean 1; 0 of no pairs; over their number once more if `published`."""
+    n = max(logs.numel(), 1)
+    return (logs.exp() * terms).sum() / (n * n if published else n)
+
+
+def balance_loss(logs: Tensor, terms: Tensor, rest: Tensor, strength: float, published: bool) -> Tensor:
+    """mean(v log v) + strength * (mean(v terms) + rest)^2 of weights v = exp(logs) of mean 1.
+
+    Args:
+        logs: logarithms of the weights.
+        terms: what they multiply, a constant of the same shape.
+        rest: what other weights add, less the mean uniform error, 0-d.
+        strength: of the balance term.
+        published: as in `Balanced`; the entropy then is -1 / n sum of w log w of weights w = v / n.
+    """
+    n = max(logs.numel(), 1)
+    spread = (logs.exp() * logs).sum() / n
+    if published:
+        spread = -(logs.exp() * (logs - math.log(n))).sum() / n**2
+    return spread + strength * (weighted_mean(logs, terms, published) + rest).square()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Balanced(BiLevel):
+    """Every pair of the training loss gets a further weight v, of mean 1 over the batch.
+
+    The weights are a normalised function of a model z of user and item, and each batch moves them down
+
+        mean of v log v + balance * (weighted training error - mean error of the uniform ratings)^2,
+
+    errors and all else being constant: of all weights that make the training error an unbiased estimate, the most equal
+    ones. Then the scores take a step down the training loss, with v constant. The training error is the sum of the
+    method's own weights times errors over the sum of these weights, so that it compares with a mean.
+
+    Args:
+        balance: strength of the second term; 0 leads to equal weights.
+        rated_balance: the model behind the weights of the rated pairs, "mf" or "ncf".
+        pair_balance: that behind the weights of all pairs, in the methods that impute.
+        balance_factors: length of its factor vectors.
+        balance_lr, balance_decay: learning rate and weight decay of both (Adam).
+        normaliser: "softmax", or "sigmean" for sigmoids over their mean.
+        initial: where the scores start: None for random tables, else a method's name or a method, fitted or not.
+        published: what the public program minimises: the entropy with the other sign, which drives the weights apart,
+            and an estimate that is divided by the number of pairs once more, which is too small to be balanced.
+
+    Source: Wang et al., Balancing Unobserved Confounding with a Few Unbiased Ratings in Debiased Recommendations, WWW
+    2023, eq (5), (9), (11)-(13) and algorithm 1. The paper prints max of sum w log w for the most equal weights, whose
+    solution without the constraint is a single pair; here it is the minimum.
+    """
+
+    weighs_all_pairs: ClassVar[bool] = False
+    source: ClassVar[str] = "Wang et al., Balancing Unobserved Confounding with a Few Unbiased Ratings, WWW 2023"
+
+    batching: str = choice("block", "flat", "block")
+    balance: float = number(2.0**-6, least=0)
+    rated_balance: str = choice("mf", *BALANCING_MODELS)
+    pair_balance: str = choice("mf", *BALANCING_MODELS)
+    balance_factors: int = whole(10)
+    balance_lr: float = number(0.001, above=0)
+    balance_decay: float = number(0.0, least=0)
+    normaliser: str = choice("softmax", "softmax", "sigmean")
+    initial: str | Method | None = teacher(None)
+    published: bool = flag(False)
+
+    def check_combination(self) -> None:
+        """Weights of all pairs are those of a block."""
+        super().check_combination()
+        if self.weighs_all_pairs and self.batching != "block":
+            raise DebiasRecError(f'{self.name}: weights of all pairs need batching="block", got "{self.batching}"')
+
+    def learners(self, device: str | torch.device) -> dict[str, Learner]:
+        """Those of the method itself, and the balancing models."""
+        learners = super().learners(device)
+        kinds = {"rated_balance": self.rated_balance}
+        if self.weighs_all_pairs:
+            kinds["pair_balance"] = self.pair_balance
+        self.balancing_ = {}
+        for stream, (name, kind) in enumerate(kinds.items(), 4):
+            shape = self.n_users_, self.n_items_, self.balance_factors
+            model: Any = BALANCING_MODELS[kind](*shape, seed=(self.seed, 0, stream), device=device)
+            self.balancing_[name] = model
+            learners[name] = TableLearner(model.tables(), lr=self.balance_lr, weight_decay=self.balance_decay)
+        return learners
+
+    def upper_learners(self) -> list[TableLearner]:
+        """Those of the method itself."""
+        balancing = [self.learners_[name] for name in self.balancing_]
+        return [learner for learner in super().upper_learners() if learner not in balancing]
+
+    def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
+        loader = super()._start(split, device)
+        if self.initial is not None:
+            self._start_from(fitted_teacher(self.initial, split, seed=self.seed, device=device))
+        return loader
+
+    @torch.no_grad()
+    def _start_from(self, method: Method) -> None:
+        tables = self.model_.tables()
+        given = method.model_.tables()
+        if {name: table.shape for name, table in given.items()} != {name: t.shape for name, t in tables.items()}:
+            raise DebiasRecError(f"{self.name}: initial must be a factor model of {self.factors} factors on these data")
+        for name, table in tables.items():
+            table.copy_(given[name])
+
+    def rated_weights(self, batch: Batch) -> Tensor:
+        """Logarithms of the weights of the rated pairs, [B]."""
+        return log_weights(self.balancing_["rated_balance"].score(batch.users, batch.items), self.normaliser)
+
+    def pair_weights(self, batch: Batch) -> Tensor:
+        """Logarithms of the weights of all pairs of the block, [m, n]."""
+        assert batch.block is not None
+        return log_weights(self.balancing_["pair_balance"].grid(*batch.block), self.normaliser)
+
+    @torch.no_grad()
+    def uniform_error(self) -> Tensor:
+        """The mean squared error of the uniform training ratings now, 0-d."""
+        scores = self.model_.score(self.uniform_["users"], self.uniform_["items"]) - self.offset_
+        return debias_ext.pointwise_loss(scores, self.uniform_["targets"])
+
+    def balance_step(self, batch: Batch, rated: Tensor, pairs: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """One step of the balancing models, that of all pairs first, and the new weights v of both kinds.
+
+        Args:
+            batch: the rated pairs and, with `pairs`, the block.
+            rated: A [B], where the training error is mean(v A) + mean(v' A').
+            pairs: A' [m, n]; None where only the rated pairs have weights.
+        """
+        rest = -self.uniform_error()
+        if pairs is None:
+            return self._balance("rated_balance", self.rated_weights, batch, rated, rest).exp(), None
+        with torch.no_grad():
+            of_rated = weighted_mean(self.rated_weights(batch), rated, self.published)
+        pair_logs = self._balance("pair_balance", self.pair_weights, batch, pairs, rest + of_rated)
+        of_pairs = weighted_mean(pair_logs, pairs, self.published)
+        rated_logs = self._balance("rated_balance", self.rated_weights, batch, rated, rest + of_pairs)
+        return rated_logs.exp(), pair_logs.exp()
+
+    def _balance(self, name: str, logs: Callable[[Batch], Tensor], batch: Batch, terms: Tensor, rest: Tensor) -> Tensor:
+        """A step of one balancing model; the logarithms of its new weights."""
+        learner = self.learners_[name]
+        with torch.enable_grad():
+            loss = balance_loss(logs(batch), terms, rest, self.balance, self.published)
+        learner.step(torch.autograd.grad(loss, list(learner.tables.values())))
+        return logs(batch).detach()

@@ -1,0 +1,175 @@
+"""Balancing weights: their objective, their limits, and the steps they take part in, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from python_api.methods.bilevel_cases import exponential, grid_of, scores, started
+
+from debiasrec import methods
+from debiasrec.methods.balance import balance_loss, log_weights
+
+NORMALISERS = ["softmax", "sigmean"]
+BALANCED = ["bal_mf", "bal_ips", "bal_dr", "bal_autodebias"]
+
+
+def draws(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+def test_weights_have_mean_one_even_of_extreme_scores_and_of_none(normaliser):
+    z = 30 * draws(5, 7)
+    v = log_weights(z, normaliser).exp()
+    torch.testing.assert_close(v.mean(), torch.tensor(1.0, dtype=torch.float64))
+    expected = z.flatten().softmax(0).reshape(5, 7) if normaliser == "softmax" else z.sigmoid() / z.sigmoid().sum()
+    torch.testing.assert_close(v, 35 * expected)
+    assert log_weights(z[:0], normaliser).shape == (0, 7)
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+def test_the_slope_of_the_objective_in_the_scores(normaliser, published):
+    """dL/dz = v (h - mean of v h), times sigmoid(-z) for sigmoids over their mean, with h = dL/dv."""
+    n, strength, rest = 12, 0.7, torch.tensor(-0.9, dtype=torch.float64)
+    z, terms = draws(n).requires_grad_(), draws(n, seed=1).square()
+    logs = log_weights(z, normaliser)
+    (slope,) = torch.autograd.grad(balance_loss(logs, terms, rest, strength, published), z)
+    v = logs.detach().exp()
+    if published:
+        # w = v / n:  -1/n sum w log w + strength (1/n sum w terms + rest)^2
+        gap = (v / n * terms).mean() + rest
+        h = -(1 + (v / n).log()) / n**2 + 2 * strength * gap * terms / n**2
+    else:
+        h = (1 + v.log()) / n + 2 * strength * ((v * terms).mean() + rest) * terms / n
+    expected = v * (h - (v * h).mean())
+    torch.testing.assert_close(slope, expected if normaliser == "softmax" else expected * torch.sigmoid(-z.detach()))
+
+
+@pytest.mark.parametrize("kind", ["mf", "ncf"])
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+def test_without_a_balance_term_the_weights_become_equal_and_the_published_ones_drift_apart(split, kind, normaliser):
+    spreads = {}
+    for published in (False, True):
+        options = {"rated_balance": kind, "pair_balance": kind, "normaliser": normaliser, "published": published}
+        method, batch = started("bal_dr", split, balance=0.0, balance_lr=0.03, **options)
+        rated, pairs = draws(len(batch)), draws(*map(len, batch.block))
+        first = [logs(batch).exp().var().item() for logs in (method.rated_weights, method.pair_weights)]
+        for _ in range(100):
+            last = method.balance_step(batch, rated, pairs)
+        spreads[published] = [v.var().item() / before for v, before in zip(last, first, strict=True)]
+    assert max(spreads[False]) < 0.02
+    assert min(spreads[True]) > 1.0
+
+
+def test_the_balance_term_brings_the_training_error_to_the_uniform_one(split):
+    method, batch = started("bal_mf", split, balance=1000.0, balance_lr=0.05)
+    with torch.no_grad():
+        errors = (method.model_.score(batch.users, batch.items) - batch["targets"]).square()
+    target = 1.3 * errors.mean()
+    method.uniform_error = lambda: target
+    before = (method.rated_weights(batch).exp() * errors).mean()
+    for _ in range(200):
+        v, _ = method.balance_step(batch, errors)
+    assert abs((v * errors).mean() - target) < 0.02 * abs(before - target)
+    assert bool((v > 0).all())
+
+
+def moved(method, tables, loss, batch, sides):
+    """The tables after an SGD step down loss + L2 of the distinct rows of `sides`."""
+    norm = tables[0][sides[0].unique()].square().sum() + tables[1][sides[1].unique()].square().sum()
+    gradients = torch.autograd.grad(loss + method.l2 / 2 * norm, tables)
+    return [(table - method.lr * gradient).detach() for table, gradient in zip(tables, gradients, strict=True)]
+
+
+def own_loss(method, batch, tables, v_rated, v_pairs):
+    """The training loss of each method with its own weights and the balancing ones."""
+    users, items = grid_of(batch)
+    rated = (scores(tables, batch.users, batch.items) - batch["targets"]).square()
+    if method.name == "bal_mf":
+        return (v_rated * rated).sum()
+    if method.name == "bal_autodebias":
+        low = method.lower(batch)
+        mask = torch.zeros(method.n_users_, method.n_items_, dtype=torch.int64)
+        mask[batch.users, batch.items] = batch["labels"] + 1
+        label = mask[users, items]
+        w2 = exponential(method.w2_, users, items, (label > 0).long()).detach()
+        every = (scores(tables, users, items) - torch.tanh(method.imputation_.detach())[label]).square()
+        return (low["weights"].detach() * v_rated * rated).sum() + method.imputation_weight * (
+            w2 * v_pairs.flatten() * every
+        ).sum()
+    q = 0.001 + 0.999 * scores(method.propensity_.tables().values(), batch.users, batch.items).sigmoid().detach()
+    if method.name == "bal_ips":
+        return (v_rated * rated / q).sum()
+    every = scores(tables, users, items)
+    g = scores(method.imputation_.tables().values(), users, items).detach()
+    own = scores(tables, batch.users, batch.items)
+    pseudo = own.detach() + scores(method.imputation_.tables().values(), batch.users, batch.items).detach()
+    total = (v_pairs.flatten() * (every - every.detach() - g).square()).sum()
+    return total + (v_rated * (rated - (own - pseudo).square()) / q).sum()
+
+
+@pytest.mark.parametrize("name", BALANCED)
+def test_the_scores_step_down_the_loss_with_the_new_weights_held(split, name):
+    options = {"balance": 0.5, "reduction": "sum", "optimizer": "sgd", "l2_rows": "block", "lr": 0.001}
+    method, batch = started(name, split, **options)
+    tables = [table.detach().clone().requires_grad_() for table in method.model_.tables().values()]
+    seen = {}
+    balance_step = method.balance_step
+
+    def recording(batch, rated, pairs=None):
+        seen["rated"], seen["pairs"] = rated, pairs
+        seen["v"] = balance_step(batch, rated, pairs)
+        return seen["v"]
+
+    method.balance_step = recording
+    method.step(batch)
+    v_rated, v_pairs = seen["v"]
+    torch.testing.assert_close(method.rated_weights(batch).exp().detach(), v_rated)
+    loss = own_loss(method, batch, tables, v_rated, v_pairs)
+    for expected, table in zip(
+        moved(method, tables, loss, batch, batch.block), method.model_.tables().values(), strict=True
+    ):
+        torch.testing.assert_close(table.detach(), expected, rtol=1e-9, atol=1e-9)
+    # With every weight 1 the training error is a mean of errors: the loss over the sum of the weights in it.
+    total = seen["rated"].mean() + (0 if seen["pairs"] is None else seen["pairs"].mean())
+    if name == "bal_autodebias":
+        low = method.lower(batch)
+        weights = low["weights"].sum() + method._grids(batch, low["block"])[0].sum()
+        ones = own_loss(method, batch, tables, torch.ones_like(v_rated), torch.ones_like(v_pairs))
+        torch.testing.assert_close(total, (ones / weights).detach())
+    elif name != "bal_dr":
+        own = method.own_weights(batch)
+        ones = own_loss(method, batch, tables, torch.ones_like(v_rated), None)
+        torch.testing.assert_close(total, (ones / own.sum()).detach())
+
+
+@pytest.mark.parametrize("name", BALANCED)
+def test_initial_starts_from_a_fitted_model(split, name):
+    mf = methods.MF(max_epochs=2, factors=4).fit(split)
+    method = methods.make(name, initial=mf, factors=4)
+    method._start(split, "cpu")
+    for table, given in zip(method.model_.tables().values(), mf.model_.tables().values(), strict=True):
+        assert torch.equal(table, given)
+    with pytest.raises(ValueError, match="initial must be a factor model of 5 factors"):
+        methods.make(name, initial=mf, factors=5).fit(split)
+
+
+@pytest.mark.parametrize("name", ["bal_dr", "bal_autodebias"])
+def test_weights_of_all_pairs_need_blocks(split, name):
+    with pytest.raises(ValueError, match='weights of all pairs need batching="block", got "flat"'):
+        methods.make(name, batching="flat").fit(split)
+
+
+@pytest.mark.parametrize("name", ["autodebias", "bal_dr", "bal_autodebias"])
+def test_a_block_without_ratings_takes_a_step(split, name):
+    method = methods.make(name, user_block=4, item_block=3)
+    batch = next(batch for batch in method._start(split, "cpu").epoch(1) if not len(batch))
+    method.begin_epoch(1)
+    before = method.model_.user_bias.detach().clone()
+    assert math.isfinite(method.step(batch))
+    for learner in method.learners_.values():
+        assert all(bool(tensor.isfinite().all()) for tensor in learner.tensors().values())
+    assert not torch.equal(method.model_.user_bias, before)
