@@ -11,14 +11,13 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import ConstantTarget
-from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
 from debiasrec.methods.options import number, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.models import AdditiveWeights, sampled_pairs
 from debiasrec.models.initial import he_normal
 from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
-from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
+from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
@@ -96,13 +95,6 @@ class AutoDebias(BiLevel):
                 {"v": self.imputation_}, lr=self.imputation_lr, weight_decay=self.imputation_decay
             ),
         }
-
-    def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
-        if self.batching == "block" and torch.device(device).type != "cpu":
-            raise DebiasRecError(
-                f'{self.name}: batching="block" trains on the CPU only; use batching="flat" on {device}'
-            )
-        return super()._start(split, device)
 
     def begin_epoch(self, epoch: int) -> None:
         """Decide which upper models train."""
