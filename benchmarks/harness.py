@@ -90,6 +90,7 @@ class Benchmark:
         rows: the full size; the growth is measured at 1/8, 1/4, 1/2 of it.
         build: rows, settings -> Case.
         goals: alternative -> what the ratio must be.
+        peak_bytes: the most memory that our call may take beside what was there before; None where nobody measures it.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Benchmark:
     rows: int
     build: Callable[[int, Settings], Case]
     goals: Mapping[str, Goal] = field(default_factory=dict)
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)

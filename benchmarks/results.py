@@ -16,7 +16,8 @@ PROVENANCE = ("timestamp", "version", "torch", "python", "cpu", "simd", "threads
 class Result:
     """The timing of one alternative at one size, in seconds.
 
-    `ratio` is its median over ours, `bytes_per_s` the least traffic of the work over its median.
+    `ratio` is its median over ours, `bytes_per_s` the least traffic of the work over its median, `peak_bytes` the most
+    memory that a call took beside its inputs, where there is a limit to it.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Result:
     aim: float | None
     bytes_per_s: float
     copy_bytes_per_s: float
+    peak_bytes: int | None = None
+    most_bytes: int | None = None
 
     @property
     def timing(self) -> Timing:
@@ -47,7 +50,9 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Whether the ratio is what it has to be."""
+        """Whether the ratio, or the memory, is what it has to be."""
+        if self.peak_bytes is not None and self.most_bytes is not None:
+            return "met" if self.peak_bytes < self.most_bytes else "MISSED"
         if self.must is None:
             return ""
         if self.ratio < self.must:
@@ -80,7 +85,8 @@ def append_csv(path: Path, results: Sequence[Result], provenance: dict[str, str 
 
 def read_csv(path: Path) -> list[Result]:
     """What `append_csv` wrote, without the provenance."""
-    number = {"size": int, "repeats": int, "name": str, "work": str, "alternative": str}
+    integers = dict.fromkeys(("size", "repeats", "peak_bytes", "most_bytes"), int)
+    number = {**integers, "name": str, "work": str, "alternative": str}
     with path.open(newline="") as file:
         return [
             Result(**{

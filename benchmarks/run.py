@@ -21,7 +21,7 @@ from debiasrec.report.atomic import write_atomically
 from . import ops
 from .figure import ratios_png
 from .harness import OURS, Benchmark, Case, Settings, Timing, check_equal, measure
-from .machine import copy_bandwidth, provenance
+from .machine import copy_bandwidth, peak_bytes, provenance
 from .results import Result, append_csv, largest
 from .table import report
 
@@ -75,11 +75,13 @@ def run_benchmark(benchmark: Benchmark, plan: Plan, notes: list[str]) -> list[Re
         UnequalResults: an alternative that computes something else.
     """
     rows = max(8, round(benchmark.rows * plan.factor))
-    copy = copy_bandwidth(plan.settings.device)
+    copy, peak = copy_bandwidth(plan.settings.device), None
     results: list[Result] = []
     for size in [*(max(1, rows // divisor) for divisor in GROWTH), rows]:
         case = benchmark.build(size, plan.settings)
         if size == rows:
+            if benchmark.peak_bytes is not None:
+                peak = peak_bytes(case.alternatives[OURS], plan.settings.device)
             if plan.settings.compiled:
                 case = runnable(case, benchmark.name, notes)
             check_equal(case)
@@ -87,7 +89,7 @@ def run_benchmark(benchmark: Benchmark, plan: Plan, notes: list[str]) -> list[Re
         else:
             alone = replace(case, alternatives={OURS: case.alternatives[OURS]})
             timings = measure(alone, plan.seconds / 20, plan.settings.device)
-        results += [_result(benchmark, size, name, timings, case, copy) for name in timings]
+        results += [_result(benchmark, size, name, timings, case, copy, peak) for name in timings]
     return results
 
 
@@ -105,7 +107,15 @@ def runnable(case: Case, name: str, notes: list[str]) -> Case:
     return replace(case, alternatives=kept)
 
 
-def _result(benchmark: Benchmark, size: int, name: str, timings: dict[str, Timing], case: Case, copy: float) -> Result:
+def _result(
+    benchmark: Benchmark,
+    size: int,
+    name: str,
+    timings: dict[str, Timing],
+    case: Case,
+    copy: float,
+    peak: int | None,
+) -> Result:
     timing, goal = timings[name], benchmark.goals.get(name)
     return Result(
         name=benchmark.name,
@@ -121,6 +131,8 @@ def _result(benchmark: Benchmark, size: int, name: str, timings: dict[str, Timin
         aim=goal.aim if goal else None,
         bytes_per_s=case.bytes_moved / timing.p50,
         copy_bytes_per_s=copy,
+        peak_bytes=peak if name == OURS else None,
+        most_bytes=benchmark.peak_bytes,
     )
 
 

@@ -30,6 +30,7 @@ def report(results: Sequence[Result], notes: Sequence[str], *, full_size: bool) 
         "ratio: its median over ours in the same run, so below 1 it is FASTER than ours. of copy: the least bytes the "
         "work has to move per second of the median, as a share of a plain copy's. ~: noisy, "
         f"p80 > {NOISY} p20.",
+        *(f"{row.name}: {memory(row)}." for row in main if row.peak_bytes is not None),
         *notes,
     ]
     return Group(_timings(main, full_size), _growth(results), Text("\n".join(guide)))
@@ -66,6 +67,13 @@ def _cells(row: Result, full_size: bool) -> list[Text]:
         Text(verdict, style=STYLES.get(verdict, "bold red")),
         Text(f"{row.bytes_per_s / row.copy_bytes_per_s:.0%}"),
     ]
+
+
+def memory(row: Result) -> str:
+    """How much a call took beside its inputs, and may take."""
+    assert row.peak_bytes is not None
+    assert row.most_bytes is not None
+    return f"{row.peak_bytes / 1e6:.3g} MB beside the inputs (at most {row.most_bytes / 1e6:.3g} MB)"
 
 
 def times_ours(ratio: float) -> str:

@@ -70,12 +70,15 @@ class RowLoss:
 
     Args:
         operator: the overload `torch.ops.debias_ext.<name>.default`.
-        reference: the same in plain torch, called as `reference(*tensors, *options)`; used for second derivatives.
+        reference: the same in plain torch, called as `reference(*tensors, *options)`; used for second derivatives. None
+            for a subclass with `gradients` of its own.
         n_tensors: how many leading arguments are tensors (None is allowed for optional ones).
         n_gradients: how many of these, from the first on, have a gradient.
     """
 
-    def __init__(self, operator: Any, reference: Callable[..., Tensor], *, n_tensors: int, n_gradients: int) -> None:
+    def __init__(
+        self, operator: Any, reference: Callable[..., Tensor] | None, *, n_tensors: int, n_gradients: int
+    ) -> None:
         self.operator = operator
         self.reference = reference
         self.n_tensors = n_tensors
@@ -100,7 +103,9 @@ class RowLoss:
     ) -> list[Tensor | None]:
         """One per tensor: the saved gradients times `grad`, or differentiable ones where autograd records."""
         if torch.is_grad_enabled():
-            return differentiable_gradients(lambda *t: self.reference(*t, *options), tensors, needs, grad)
+            reference = self.reference
+            assert reference is not None
+            return differentiable_gradients(lambda *t: reference(*t, *options), tensors, needs, grad)
         return [saved[k] * grad if needs >> k & 1 else None for k in range(self.n_tensors)]
 
     def _compiled_context(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from debias_ext.reference.frontdoor_aggregate import Head, kept, probabilities
+from debias_ext._inputs import check_float, check_same_dtype, dtype_name
+from debias_ext.reference.frontdoor_aggregate import Head, probabilities
 
 CHUNK = 1 << 22  # hidden values at a time
 
@@ -27,26 +28,35 @@ def chunked_means(
     n_samples, n_teachers, hidden = mediators.shape
     samples, rows = chunk_sizes(len(context), n_teachers, hidden)
 
-    def part(some_context: Tensor, some_mediators: Tensor, keep: Tensor | None) -> Tensor:
+    def part(some_context: Tensor, some_mediators: Tensor, those: Tensor, index: Tensor | None) -> Tensor:
         values = probabilities(some_context, some_mediators, head, activation)
-        return (values if keep is None else torch.where(keep.unsqueeze(1), values, 0)).sum(2)
+        return (values if index is None else torch.where((index != those.unsqueeze(1)).unsqueeze(1), values, 0)).sum(2)
 
-    keep = kept(context, n_samples, context_index) if exclude_self else None
+    every = torch.arange(n_samples, device=context.device)
+    index = (every if context_index is None else context_index.long()) if exclude_self else None
     contexts = context.split(rows)
+    indices = [None] * len(contexts) if index is None else index.split(rows)
     sums = []
-    for i, some_mediators in enumerate(mediators.split(samples)):
+    for some_mediators, those in zip(mediators.split(samples), every.split(samples), strict=True):
         total = some_mediators.new_zeros(some_mediators.shape[:2])
-        for j, some_context in enumerate(contexts):
-            mask = None if keep is None else keep[i * samples : (i + 1) * samples, j * rows : (j + 1) * rows]
-            total = total + checkpoint(part, some_context, some_mediators, mask, use_reentrant=False)
+        for some_context, some_index in zip(contexts, indices, strict=True):
+            total = total + checkpoint(part, some_context, some_mediators, those, some_index, use_reentrant=False)
         sums.append(total)
-    count = len(context) if keep is None else keep.sum(1, keepdim=True)
-    return torch.cat(sums) / count
+    return torch.cat(sums) / (len(context) if index is None else (len(context) - _own_rows(index, every)).unsqueeze(1))
+
+
+def _own_rows(index: Tensor, samples: Tensor) -> Tensor:
+    """How many context rows each sample has."""
+    ordered = index.sort().values
+    return torch.searchsorted(ordered, samples, right=True) - torch.searchsorted(ordered, samples)
 
 
 def _check(context: Tensor, mediators: Tensor, attention: Tensor, name: str) -> None:
     if context.dim() != 2:
         raise ValueError(f"context must have 2 dimension(s), got shape {list(context.shape)}")
+    check_float("context", context)
+    check_same_dtype("mediators", mediators, "context", context)
+    check_same_dtype(name, attention, "context", context)
     if mediators.dim() != 3 or mediators.size(2) != context.size(1):
         raise ValueError(f"mediators must have shape [N, K, {context.shape[1]}], got {list(mediators.shape)}")
     if attention.shape != mediators.shape[:2]:
@@ -64,7 +74,7 @@ def _check_index(n_context: int, n_samples: int, exclude_self: bool, index: Tens
     if not exclude_self:
         raise ValueError("context_index is of use with exclude_self=True only, got exclude_self=False")
     if index.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"context_index must be int32 or int64, got {str(index.dtype).removeprefix('torch.')}")
+        raise ValueError(f"context_index must be int32 or int64, got {dtype_name(index)}")
     if list(index.shape) != [n_context]:
         raise ValueError(f"context_index must have shape [{n_context}], got {list(index.shape)}")
     outside = ((index < 0) | (index >= n_samples)).nonzero().flatten().tolist() if validate else []

@@ -8,16 +8,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from debias_ext._inputs import one_of
+
 METRICS = ("auc", "ndcg", "dcg", "map", "recall", "precision", "mrr")
 WITHOUT_CUT = ("ndcg", "dcg")  # have a value over the whole list as well
 TIES = ("expected", "stable")
 MAP_NORMS = ("hits", "min", "positives")
-
-
-def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raises a ValueError that names the option unless its value is an allowed one."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
 def checked_ks(ks: Iterable[int]) -> list[int]:

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from debias_ext._inputs import NOT_NEGATIVE, TABLES, check_keys, check_tensor, checked_betas, integer, number
+
+_OPTIONS = ("kind", "lr", "betas", "eps", "initial_accumulator")
 _MOMENTS = {
     "sgd": (),
     "adagrad": ("second",),
@@ -65,12 +68,9 @@ class MFOptimizer:
             raise ValueError(f"kind must be one of {', '.join(map(repr, _MOMENTS))}, got {self.kind!r}")
         if self.eps is None:
             self.eps = _EPS[self.kind]
-        self.betas = (float(self.betas[0]), float(self.betas[1]))
+        self.betas = checked_betas("betas", self.betas)
         for name in ("lr", "eps", "initial_accumulator"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
+            setattr(self, name, number(name, getattr(self, name), NOT_NEGATIVE))
 
     def moments(self, table_name: str, table: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """The first and second moment of a table, made when they are asked for first.
@@ -97,32 +97,55 @@ class MFOptimizer:
         key = f"{table_name}.{name}"
         by_row = self.kind == "rowwise_adagrad" and name == "second"
         shape = table.shape[:1] if by_row else table.shape
+        dtype = torch.float64 if table.dtype == torch.float64 else torch.float32
         known = self.state.get(key)
         if known is None:
-            dtype = torch.float64 if table.dtype == torch.float64 else torch.float32
             start = self.initial_accumulator if "adagrad" in self.kind else 0.0
             known = self.state[key] = torch.full(shape, start, dtype=dtype, device=table.device)
-        if known.shape != shape or known.device != table.device:
+        if (known.shape, known.dtype, known.device) != (shape, dtype, table.device):
             raise ValueError(
-                f"optimizer holds the moments of a {table_name} of another shape or device: {key} must be "
-                f"{list(shape)} on {table.device}, got {list(known.shape)} on {known.device}"
+                f"optimizer holds the moments of a {table_name} of another shape, dtype or device: {key} must be "
+                f"{list(shape)}, {dtype} on {table.device}, got {list(known.shape)}, {known.dtype} on {known.device}"
             )
         return known
 
     def state_dict(self) -> dict[str, Any]:
         """The options, the number of steps and the moments (live, not copies)."""
-        options = {name: getattr(self, name) for name in ("kind", "lr", "betas", "eps", "initial_accumulator")}
+        options = {name: getattr(self, name) for name in _OPTIONS}
         return {**options, "steps": self.steps, "state": dict(self.state)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continues from a `state_dict()`: takes its options, and copies of its moments.
 
         Raises:
-            ValueError: it is of another kind of optimiser.
+            ValueError: it is of another kind of optimiser, an entry is missing, unknown or out of its range, or a
+                moment has another number of dimensions or dtype than the kind asks for, or another shape or dtype than
+                the one that it replaces; the message names it. The optimiser is then as it was.
         """
+        known = (*_OPTIONS, "steps", "state")
+        check_keys("state_dict", state_dict, known, known)
         if state_dict["kind"] != self.kind:
             raise ValueError(f"state_dict must be of kind {self.kind!r}, got {state_dict['kind']!r}")
-        for name in ("lr", "betas", "eps", "initial_accumulator", "steps"):
-            setattr(self, name, state_dict[name])
-        self.betas = (float(self.betas[0]), float(self.betas[1]))
-        self.state = {name: tensor.clone() for name, tensor in state_dict["state"].items()}
+        loaded = MFOptimizer(**{name: state_dict[name] for name in _OPTIONS})
+        loaded.steps = integer("steps", state_dict["steps"], at_least=0)
+        loaded.state = self._checked_state(state_dict["state"])
+        vars(self).update(vars(loaded))
+
+    def _checked_state(self, state: Any) -> dict[str, Tensor]:
+        names = [f"{table}.{moment}" for table in TABLES for moment in _MOMENTS[self.kind]]
+        given = {name.split(".")[0] for name in names if isinstance(state, Mapping) and name in state}
+        check_keys("state_dict['state']", state, names, [name for name in names if name.split(".")[0] in given])
+        for name, moment in state.items():
+            label, table = f"state_dict['state'][{name!r}]", name.split(".")[0]
+            check_tensor(label, moment)
+            dim = 1 if "bias" in table or self.kind == "rowwise_adagrad" else 2
+            if moment.dim() != dim:
+                raise ValueError(f"{label} must have {dim} dimension(s), got shape {list(moment.shape)}")
+            if moment.dtype not in (torch.float32, torch.float64):
+                raise ValueError(f"{label} must be float32 or float64, got {moment.dtype}")
+            like = self.state.get(name, state[f"{table}.second"])
+            if (moment.shape, moment.dtype) != (like.shape, like.dtype):
+                raise ValueError(
+                    f"{label} must be {list(like.shape)}, {like.dtype}, got {list(moment.shape)}, {moment.dtype}"
+                )
+        return {name: moment.clone() for name, moment in state.items()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from debias_ext._inputs import check_tensor
+from debias_ext._inputs import check_tensor, dtype_name, integer
 from debias_ext._library import _C
 
 _LARGEST_SEED = 2**64 - 1
@@ -46,7 +45,7 @@ class PairSampler:
 
     def __init__(self, users: Tensor, items: Tensor, *, n_users: int, n_items: int, seed: int) -> None:
         observed = _indices("users", users), _indices("items", items)
-        self.n_users, self.n_items = _integer("n_users", n_users), _integer("n_items", n_items)
+        self.n_users, self.n_items = integer("n_users", n_users), integer("n_items", n_items)
         self._sampler = _C.PairSampler(
             observed[0].numpy(), observed[1].numpy(), self.n_users, self.n_items, _seed(seed)
         )
@@ -63,7 +62,7 @@ class PairSampler:
         Raises:
             ValueError: n is not a whole number, or negative.
         """
-        pairs = _empty(_count("n", n))
+        pairs = _empty(integer("n", n, at_least=0))
         self._sampler.uniform(pairs[0].numpy(), pairs[1].numpy())
         return pairs
 
@@ -79,7 +78,7 @@ class PairSampler:
         Raises:
             ValueError: n is not a whole number, or negative; or every pair was observed.
         """
-        pairs = _empty(_count("n", n))
+        pairs = _empty(integer("n", n, at_least=0))
         self._sampler.unobserved(pairs[0].numpy(), pairs[1].numpy())
         return pairs
 
@@ -99,7 +98,7 @@ class PairSampler:
             IndexError: a user out of range.
         """
         given = _indices("users", users)
-        count = _count("per_user", per_user)
+        count = integer("per_user", per_user, at_least=0)
         pairs = _empty(given.numel() * count)
         self._sampler.negatives(given.numpy(), count, pairs[0].numpy(), pairs[1].numpy())
         return pairs
@@ -135,30 +134,14 @@ def _indices(name: str, value: Tensor) -> Tensor:
     if value.device.type != "cpu":
         raise ValueError(f"{name} must be on the CPU, got {value.device}")
     if value.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"{name} must be int32 or int64, got {str(value.dtype).removeprefix('torch.')}")
+        raise ValueError(f"{name} must be int32 or int64, got {dtype_name(value)}")
     if value.dim() != 1:
         raise ValueError(f"{name} must have 1 dimension, got shape {list(value.shape)}")
     return value.long().contiguous()
 
 
-def _integer(name: str, value: int) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be an integer, got {value!r}") from None
-
-
-def _count(name: str, value: int) -> int:
-    count = _integer(name, value)
-    if count < 0:
-        raise ValueError(f"{name} must be at least 0, got {count}")
-    return count
-
-
 def _seed(value: int, name: str = "seed") -> int:
-    seed = _integer(name, value)
+    seed = integer(name, value)
     if not 0 <= seed <= _LARGEST_SEED:
         raise ValueError(f"{name} must be in [0, 2^64), got {seed}")
     return seed

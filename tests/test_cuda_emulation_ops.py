@@ -36,7 +36,7 @@ def test_results_do_not_depend_on_the_order_of_threads(operators, monkeypatch: p
 def test_a_failed_launch_is_an_exception_in_python_and_the_next_launch_works(
     operators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = torch.rand(10)
+    rows = torch.linspace(0, 1, 10)
     monkeypatch.setenv("DEBIAS_EMULATION_ORDER", "sideways")
     with pytest.raises(
         RuntimeError, match="DEBIAS_EMULATION_ORDER must be forward, reverse or random:SEED, got sideways"

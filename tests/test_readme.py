@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import debias_ext
+import debias_ext.reference
 import debiasrec
 from debiasrec.cli import main
 
@@ -66,14 +66,23 @@ def test_the_data_frame_example_ends_in_both_tests_and_recommendations(small_fil
 
 
 def test_every_command_line_runs(small_files, capsys):
-    assert {line.split()[1] for line in COMMANDS} == {"list", "data", "fit", "evaluate", "compare"}
+    assert {line.split()[1] for line in COMMANDS} == {
+        "list",
+        "data",
+        "fit",
+        "evaluate",
+        "compare",
+        "tune",
+        "experiment",
+    }
     for line in COMMANDS:
-        words = shlex.split(line)[1:]
-        quick = ["--set", "max_epochs=1"] if words[0] in ("fit", "compare") else []
+        words = shlex.split(line.replace("--trials 30", "--trials 2"))[1:]
+        quick = ["--set", "max_epochs=1"] if words[0] in ("fit", "compare", "tune") else []
         assert main([*words, *quick]) == 0, (line, capsys.readouterr().err)
     for name in ("results.csv", "summary.csv", "run.json"):
         assert f"`{name}`" in README
-        assert len(list(Path("runs").glob(f"*-*/{name}"))) == 2
+        assert len(list(Path("runs").glob(f"*-*/{name}"))) == 3
+    assert {path.name for path in Path("runs/tuned").glob("dr*")} == {"dr.json", "dr.trials.json"}
     for name in ("model.safetensors", "fit.json"):
         assert f"`{name}`" in README
         assert (Path("runs/ips") / name).is_file()
@@ -83,6 +92,7 @@ def test_the_tables_hold_every_operator_method_data_set_and_split():
     operators = {name.strip(" `") for name in first_cells(section("Operators"))}
     functions = {name for name in debias_ext.__all__ if name.islower()} - {"__version__", "has_cuda"}
     assert operators == functions | {"PairSampler"}
+    assert operators - set(debias_ext.reference.__all__) == {"mf_epoch_order", "PairSampler"}
     assert set(re.findall(r"`(\w+)`", "".join(first_cells(section("Methods"))))) == set(debiasrec.methods.REGISTRY)
     assert [name.strip(" `") for name in first_cells(section("Data sets"))] == list(debiasrec.data.DATASETS)
     assert all(f"`{name}`" in section("How to read the results") for name in debiasrec.data.SPLITS)

@@ -29,7 +29,10 @@ def test_planted_race_is_caught_and_its_repair_passes() -> None:
     assert repaired.stdout == "1000\n"
 
 
-def test_parallel_kernels_have_no_race_and_the_same_bits_on_any_number_of_threads() -> None:
-    done = run(build.build_threads("cpu_threads"))
+@pytest.mark.parametrize(
+    ("program", "cases"), [("cpu_threads", 5), ("cpu_threads_factors", 6), ("cpu_threads_blocks", 4)]
+)
+def test_parallel_kernels_have_no_race_and_the_same_bits_on_any_number_of_threads(program: str, cases: int) -> None:
+    done = run(build.build_threads(program))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") == 5
+    assert done.stdout.count("passed") == cases

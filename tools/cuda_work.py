@@ -97,7 +97,25 @@ def lookahead(lower: int = 8_192, upper: int = 2_048, d: int = 64) -> Work:
     moved = (3 * lower + 4 * upper) * 2 * (FLOAT * d + INDEX)
     operations = (3 * lower + 4 * upper) * 4 * d + (lower + upper) * SIGMOID
     kernels = ("step_rows_kernel", "gradient_rows_kernel", "contraction_kernel", "lower_scores_kernel")
-    return Work("lookahead_loss", kernels, f"{lower:,} lower and {upper:,} upper rows, d = {d}", moved, operations, 11)
+    return Work("lookahead_loss", kernels, f"{lower:,} lower and {upper:,} upper rows, d = {d}", moved, operations, 13)
+
+
+def lookahead_block(
+    users: int = 6_000, items: int = 500, pairs: int = 120_000, upper: int = 2_048, d: int = 10
+) -> Work:
+    """The rows of the block, gathered, four Gram matrices and a contraction a side; the rated pairs twice."""
+    rows = users + items
+    moved = 10 * FLOAT * rows * (d + 2) + 2 * pairs * 2 * (FLOAT * d + 2 * INDEX) + 4 * upper * 2 * (FLOAT * d + INDEX)
+    operations = rows * (2 * 3 + 3 * 2) * (d + 2) ** 2 + 2 * pairs * 4 * d
+    kernels = (
+        "products_kernel",
+        "block_rows_kernel",
+        "block_pairs_kernel",
+        "directions_kernel",
+        "weight_gradient_kernel",
+    )
+    size = f"{users:,} users x {items:,} items, {pairs:,} pairs, {upper:,} upper rows, d = {d}"
+    return Work("lookahead_loss, a block", kernels, size, moved, operations, 38, double=True)
 
 
 def frontdoor_sizes(samples: int, teachers: int, hidden: int) -> tuple[str, float, float]:
@@ -148,6 +166,7 @@ def all_work() -> list[Work]:
         block_tiles(),
         block_gram(),
         lookahead(),
+        lookahead_block(),
         frontdoor_forward(),
         frontdoor_backward(),
         group_ranking(),

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debiasrec.benchmarks.results import Result, largest, read_csv
+from debiasrec.benchmarks.table import memory
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -40,6 +41,8 @@ def table(results: Sequence[Result]) -> str:
     for ours in sorted((result for result in last.values() if result.ours), key=lambda result: result.name):
         others = [result for result in last.values() if result.name == ours.name and not result.ours]
         against = "; ".join(f"{other.alternative} {ratio(other)}" for other in others)
+        if ours.peak_bytes is not None:
+            against = f"{memory(ours)}{', missed' if ours.verdict == 'MISSED' else ''}"
         lines.append(f"| `{ours.name}` | {size(ours)} | {1e3 * ours.p50:.3g} ms | {against} |")
     return "\n".join(lines)
 

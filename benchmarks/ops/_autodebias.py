@@ -10,10 +10,10 @@ from torch import Tensor
 from debias_ext import additive_weights, lookahead_loss
 
 from ..harness import OURS, Case, Settings
+from ._shared import BLOCK_ITEMS, BLOCK_USERS, FACTORS, GRAM, PUBLISHED
 
-USERS, ITEMS, FACTORS, UNIFORM = 6_000, 500, 10, 2_700
+UNIFORM = 2_700
 LR, L2, LAMBDA = 1e-4, 1.0, 0.5
-PUBLISHED, GRAM = "published recipe", "Gram form in torch"
 
 
 class Block:
@@ -21,7 +21,7 @@ class Block:
 
     def __init__(self, rows: int, settings: Settings) -> None:
         place: dict[str, Any] = {"generator": settings.generator(), "device": settings.device}
-        self.m, self.n = settings.scaled(USERS), settings.scaled(ITEMS)
+        self.m, self.n = settings.scaled(BLOCK_USERS), settings.scaled(BLOCK_ITEMS)
         pairs = torch.randperm(self.m * self.n, **place)[: min(rows, self.m * self.n // 2)].sort().values
         self.users, self.items = pairs // self.n, pairs % self.n
         self.labels = torch.randint(2, (len(pairs),), **place)

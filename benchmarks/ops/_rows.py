@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..harness import OURS, Case, Goal, Settings
+from ._shared import COMPILED, EAGER
 
-EAGER, COMPILED = "torch eager", "torch.compile"
 TO_SCORES = {EAGER: Goal(4, 6), COMPILED: Goal(2, 3.5)}
 TO_PROPENSITIES = {EAGER: Goal(4, 5.5), COMPILED: Goal(1.7, 2.5)}
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PLAIN, FBGEMM = "plain torch", "FBGEMM"
+FBGEMM = "FBGEMM"
 LR, EPS, ACCUMULATOR = 1e-3, 1e-3, 0.1
 Batch = tuple[Tensor, Tensor, Tensor]  # users, items, targets
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from debias_ext import additive_weights
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
-from ._rows import COMPILED, EAGER
+from ._shared import COMPILED, EAGER, N_ITEMS, N_USERS
 
-N_USERS, N_ITEMS, N_LABELS, TEMPERATURE = 15_400, 1_000, 2, 5.0
+N_LABELS, TEMPERATURE = 2, 5.0
 GOALS = {EAGER: Goal(4, 6), COMPILED: Goal(2, 4)}
 
 

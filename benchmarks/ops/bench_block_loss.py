@@ -15,10 +15,11 @@ from debias_ext import ConstantTarget, DRTarget, FactorTables, InterDTarget, blo
 from debias_ext.reference.block_loss import all_scores
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
+from ._shared import BLOCK_ITEMS, BLOCK_USERS, FACTORS, GRAM, PUBLISHED
 
-USERS, ITEMS, FACTORS, PAIRS_PER_USER = 6_000, 500, 10, 50 / 3
+PAIRS_PER_USER = 50 / 3
 GAMMA, BETA = -1.25, 0.01
-RECIPE, MATRIX, GRAM = "published recipe", "full matrices", "Gram in torch"
+MATRIX = "full matrices"
 
 
 class Block:
@@ -26,7 +27,7 @@ class Block:
 
     def __init__(self, users: int, settings: Settings) -> None:
         self.place = {"generator": settings.generator(), "device": settings.device}
-        items, pairs = settings.scaled(ITEMS), round(users * PAIRS_PER_USER * settings.scale)
+        items, pairs = settings.scaled(BLOCK_ITEMS), round(users * PAIRS_PER_USER * settings.scale)
         self.student, self.first, self.second = (self.tables(users, items) for _ in range(3))
         for table in self.student:
             table.requires_grad_()
@@ -110,7 +111,7 @@ def interd(rows: int, settings: Settings) -> Case:
         gradients = torch.autograd.grad(loss, block.student)
         return [loss.detach() + value, *(g.add_(more) for g, more in zip(gradients, dense, strict=True))]
 
-    losses = {OURS: lambda: block.fused(unobserved, weights), RECIPE: recipe}
+    losses = {OURS: lambda: block.fused(unobserved, weights), PUBLISHED: recipe}
     alternatives = {name: with_gradients(loss, block.student) for name, loss in losses.items()}
     return Case({**alternatives, MATRIX: matrices}, bytes_moved=block.bytes_moved(3, 1), rtol=1e-3, atol=1e-4)
 
@@ -173,10 +174,10 @@ BENCHMARKS = [
     Benchmark(
         "block_loss_interd",
         f"InterD student step, {SIZE}",
-        USERS,
+        BLOCK_USERS,
         interd,
-        {RECIPE: Goal(200, 350), MATRIX: Goal(2, 4)},
+        {PUBLISHED: Goal(200, 350), MATRIX: Goal(2, 4)},
     ),
-    Benchmark("block_loss_constant", f"AutoDebias inner step, {SIZE}", USERS, constant, {GRAM: Goal(2, 4)}),
-    Benchmark("block_loss_dr", f"doubly robust step, {SIZE}", USERS, doubly_robust, {GRAM: Goal(2, 4)}),
+    Benchmark("block_loss_constant", f"AutoDebias inner step, {SIZE}", BLOCK_USERS, constant, {GRAM: Goal(2, 4)}),
+    Benchmark("block_loss_dr", f"doubly robust step, {SIZE}", BLOCK_USERS, doubly_robust, {GRAM: Goal(2, 4)}),
 ]

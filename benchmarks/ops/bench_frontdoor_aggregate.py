@@ -11,9 +11,10 @@ from torch import Tensor
 from debias_ext import frontdoor_aggregate, reference
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
+from ._shared import COMPILED, EAGER
 
 TEACHERS, HIDDEN, SAMPLES = 8, 16, 1_024
-EAGER, COMPILED = "torch eager", "torch.compile"
+MANY_TEACHERS, WIDE, MANY = 16, 32, 4_096  # eager would hold 34 GB
 NAMES = ("context", "mediators", "attention_logits", "weight", "bias")
 
 
@@ -63,6 +64,12 @@ def build(samples: int, settings: Settings) -> Case:
     return Case(calls, moved(tensors), atol=1e-4)
 
 
+def large(samples: int, settings: Settings) -> Case:
+    """Alone: no other form of it fits in memory."""
+    tensors = inputs(samples, MANY_TEACHERS, WIDE, settings)
+    return Case({OURS: with_gradients(fused, tensors)}, moved(tensors))
+
+
 BENCHMARKS = [
     Benchmark(
         "frontdoor_aggregate",
@@ -70,5 +77,12 @@ BENCHMARKS = [
         SAMPLES,
         build,
         {EAGER: Goal(45, 80), COMPILED: Goal(12, 20)},
+    ),
+    Benchmark(
+        "frontdoor_aggregate_large",
+        "N = M samples, 16 teachers, 32 hidden units, forward + backward",
+        MANY,
+        large,
+        peak_bytes=200_000_000,
     ),
 ]

@@ -8,7 +8,8 @@ from torch import Tensor
 from debias_ext import interd_loss
 
 from ..harness import Benchmark, Case, Goal, Settings
-from ._rows import COMPILED, EAGER, Rows, row_case
+from ._rows import Rows, row_case
+from ._shared import COMPILED, EAGER
 
 GAMMA, EPSILON = -0.7, 1e-8
 GOALS = {EAGER: Goal(4, 6), COMPILED: Goal(1.5, 2)}

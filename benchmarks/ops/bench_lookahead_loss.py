@@ -14,6 +14,7 @@ from debias_ext import lookahead_loss
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
 from ._autodebias import autodebias_case
+from ._shared import GRAM, PUBLISHED
 
 TABLE_ROWS, FACTORS, LOWER, UPPER = 100_000, 64, 1_024, 256
 N_BATCHES = 16
@@ -115,7 +116,6 @@ def batch(rows: int, size: int, place: dict[str, Any]) -> tuple[Side, Side]:
     return lower, upper
 
 
-PUBLISHED, GRAM = "published recipe", "Gram form in torch"
 BENCHMARKS = [
     Benchmark(
         "lookahead_loss",

@@ -10,10 +10,11 @@ from torch import Tensor
 from debias_ext import mf_epoch_, mf_epoch_order
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
-from ._training import PLAIN, PlainModel, Rows
+from ._shared import FACTORS, N_ITEMS, N_USERS, PLAIN, RATINGS
+from ._training import PlainModel, Rows
 from .bench_mf_step import TOUCHED, optimizer
 
-N_USERS, N_ITEMS, FACTORS, BATCH, RATINGS = 15_400, 1_000, 10, 1_024, 311_704
+BATCH = 1_024
 
 
 def builder(kind: str) -> Callable[[int, Settings], Case]:

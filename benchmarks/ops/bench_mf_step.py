@@ -13,7 +13,8 @@ from torch import Tensor
 from debias_ext import MFOptimizer, mf_step_
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
-from ._training import ACCUMULATOR, EPS, FBGEMM, LR, PLAIN, Batch, PlainModel, Rows, fbgemm_step
+from ._shared import FACTORS, N_ITEMS, N_USERS, PLAIN
+from ._training import ACCUMULATOR, EPS, FBGEMM, LR, Batch, PlainModel, Rows, fbgemm_step
 
 # Values of the tables and of the optimiser's state that a step reads and writes, for each value of a row.
 TOUCHED = {"adagrad": 4, "rowwise_adagrad": 2, "lazy_adam": 6, "adam": 6}
@@ -65,7 +66,7 @@ def builder(
 
 
 HAS_FBGEMM = importlib.util.find_spec("fbgemm_gpu") is not None
-LARGE, MEDIUM, SMALL = (1_000_000, 100_000, 64, 16), (15_400, 1_000, 64, 16), (15_400, 1_000, 10, 32)
+LARGE, MEDIUM, SMALL = (1_000_000, 100_000, 64, 16), (N_USERS, N_ITEMS, 64, 16), (N_USERS, N_ITEMS, FACTORS, 32)
 
 
 def against_plain(

@@ -12,8 +12,9 @@ import torch
 from debias_ext import PairSampler
 
 from ..harness import OURS, Benchmark, Case, Goal, Settings
+from ._shared import N_ITEMS, N_USERS, RATINGS
 
-ROWS, N_USERS, N_ITEMS, RATED = 10_000_000, 15_400, 1_000, 311_704
+ROWS = 10_000_000
 TABLE, SORT = "numpy isin", "numpy isin (sort)"
 
 
@@ -33,7 +34,7 @@ class Draw:
 def build(rows: int, settings: Settings) -> Case:
     """Fresh int64 users and items in every call."""
     random = np.random.default_rng(settings.seed)
-    cells = np.sort(random.choice(N_USERS * N_ITEMS, RATED, replace=False))
+    cells = np.sort(random.choice(N_USERS * N_ITEMS, RATINGS, replace=False))
     rated = np.zeros(N_USERS * N_ITEMS, dtype=bool)
     rated[cells] = True
     observed = torch.from_numpy(cells // N_ITEMS), torch.from_numpy(cells % N_ITEMS)

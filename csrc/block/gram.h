@@ -50,30 +50,34 @@ struct GramGradients {
   double scale, weight_scale;
 };
 
+// Sums over the entries first, first + step, ...: the threads of a block share one sum.
+
 // <G, H>
-DEBIAS_HD double gram_inner(const double* user_matrix, const double* item_matrix, int64_t factors) {
+DEBIAS_HD double gram_inner(const double* user_matrix, const double* item_matrix, int64_t factors, int64_t first = 0,
+                            int64_t step = 1) {
   const int64_t width = gram_width(factors);
   double sum = 0;
-  for (int64_t k = 0; k < (factors + 2) * width; ++k) sum += user_matrix[k] * item_matrix[k];
+  for (int64_t k = first; k < (factors + 2) * width; k += step) sum += user_matrix[k] * item_matrix[k];
   return sum;
 }
 
 // sum_ui A_u B_i (s_ui - c); minus twice this is the derivative of <G, H> in c.
-DEBIAS_HD double gram_residual_sum(const double* user_gram, const double* item_gram, int64_t factors) {
+DEBIAS_HD double gram_residual_sum(const double* user_gram, const double* item_gram, int64_t factors, int64_t first = 0,
+                                   int64_t step = 1) {
   const int64_t width = gram_width(factors);
   const double* users = user_gram + (factors + 1) * width;  // sum A x
   const double* items = item_gram + factors * width;        // sum B y
   double sum = 0;
-  for (int64_t k = 0; k < factors + 2; ++k) sum += users[k] * items[k];
+  for (int64_t k = first; k < factors + 2; k += step) sum += users[k] * items[k];
   return sum;
 }
 
 // sum_ui A_u B_i D_ui. user_cross = sum_u A_u x_u g_u', item_cross = sum_i B_i y_i h_i'.
 DEBIAS_HD double gram_direction_sum(const double* user_gram, const double* item_gram, const double* user_cross,
-                                    const double* item_cross, int64_t factors) {
+                                    const double* item_cross, int64_t factors, int64_t first = 0, int64_t step = 1) {
   const int64_t width = gram_width(factors), user_row = (factors + 1) * width, item_row = factors * width;
   double sum = 0;
-  for (int64_t k = 0; k < factors + 2; ++k)
+  for (int64_t k = first; k < factors + 2; k += step)
     sum += item_gram[item_row + k] * user_cross[user_row + k] + user_gram[user_row + k] * item_cross[item_row + k];
   return sum;
 }

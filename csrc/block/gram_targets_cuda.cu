@@ -10,9 +10,10 @@ constexpr int kThreads = kReduceThreads;
 constexpr int kLanesPerPair = 16;
 constexpr int kLanesPerRow = 32;
 
-// Of each sorted rated pair: its slope, and what it adds to the gradients of its weights.
+// Of each sorted rated pair: its user and slope, and what it adds to the gradients of its weights.
 template <class T>
 struct PairSums {
+  int64_t* users;
   T *slopes, *to_user_weight, *to_item_weight;
 };
 
@@ -83,6 +84,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     value += static_cast<double>(term.value);
     write_scaled(args.gradients.targets, position, args.scale, term.to_target);
     write_scaled(args.gradients.weights, position, args.scale, term.to_weight);
+    sums.users[k] = u;
     sums.slopes[k] = term.slope;
     sums.to_user_weight[k] = to_user_weight;
     sums.to_item_weight[k] = to_item_weight;
@@ -115,7 +117,7 @@ __device__ __forceinline__ void add_scaled(Storage* out, double scale, accumulat
 // One warp a row; each lane sums some factors over the row's pairs, in their order.
 template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1)
-    rated_rows_kernel(BlockArgs<Storage> args, RatedRows<Storage> side, const accumulator_t<Storage>* slopes) {
+    rated_rows_kernel(BlockArgs<Storage> args, RatedRows<Storage> side, PairSums<accumulator_t<Storage>> sums) {
   using T = accumulator_t<Storage>;
   const int lane = threadIdx.x % kLanesPerRow;
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (kThreads / kLanesPerRow), d = args.student.d;
@@ -129,8 +131,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       T sum = 0;
       for (int64_t p = begin; p < end; ++p) {
         const int64_t k = side.order ? side.order[p] : p;
-        const int64_t other = side.user ? args.rated.columns[k] : user_of(args.rated.offsets, args.m, k);
-        sum += slopes[k] * (f < d ? component(args.student, !side.user, other, f) : T(1));
+        const int64_t other = side.user ? args.rated.columns[k] : sums.users[k];
+        sum += sums.slopes[k] * (f < d ? component(args.student, !side.user, other, f) : T(1));
       }
       add_scaled(f < d ? side.factors + r * d + f : side.bias + r, args.scale, sum);
     }
@@ -141,17 +143,22 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// *inner = <user_gram, item_gram>; the gradient of the constant, with the sums of the rated pairs' blocks. One thread.
+// *inner = <user_gram, item_gram>; the gradient of the constant, with the sums of the rated pairs' blocks. One block.
 template <class Storage>
-__global__ void gram_value_kernel(const double* user_gram, const double* item_gram, int64_t d, const double* values,
-                                  int64_t blocks, double scale, double* inner, Storage* grad_value) {
+__global__ void __launch_bounds__(kReduceThreads, 1)
+    gram_value_kernel(const double* user_gram, const double* item_gram, int64_t d, const double* values, int64_t blocks,
+                      double scale, double* inner, Storage* grad_value) {
   using T = accumulator_t<Storage>;
+  double to_value = 0;
   if (grad_value) {
-    double sum = -2 * gram_residual_sum(user_gram, item_gram, d);
-    for (int64_t b = 0; b < blocks; ++b) sum += values[blocks + b];
-    *grad_value = from_float<Storage>(static_cast<T>(scale * sum));
+    to_value = -2 * gram_residual_sum(user_gram, item_gram, d, threadIdx.x, kReduceThreads);
+    for (int64_t b = threadIdx.x; b < blocks; b += kReduceThreads) to_value += values[blocks + b];
   }
-  *inner = gram_inner(user_gram, item_gram, d);
+  to_value = block_sum(to_value);  // and every thread has read `values`, one of which *inner may be
+  const double product = block_sum(gram_inner(user_gram, item_gram, d, threadIdx.x, kReduceThreads));
+  if (threadIdx.x != 0) return;
+  if (grad_value) *grad_value = from_float<Storage>(static_cast<T>(scale * to_value));
+  *inner = product;
 }
 
 template <class Storage>
@@ -173,10 +180,12 @@ struct GramMemory {
     user_cross = arena.take<double>(size), item_cross = arena.take<double>(size);
     shares = arena.take<double>(cuda::gram_products_workspace(rows, widest, widest));
     values = arena.take<double>(2 * kReduceBlocks + 1);
+    users = arena.take<int64_t>(pairs);
     slopes = arena.take<double>(pairs), to_user_weight = arena.take<double>(pairs);
     to_item_weight = arena.take<double>(pairs);
   }
   double *user_gram, *item_gram, *user_cross, *item_cross, *shares, *values;
+  int64_t* users;
   double *slopes, *to_user_weight, *to_item_weight;  // in the accumulator's type
 };
 
@@ -186,7 +195,7 @@ unsigned add_rated(const BlockArgs<Storage>& args, const ConstantTargetArgs<Stor
                    const FactorTables<Storage>& imputation, const cuda::ItemOrder& items, const GramMemory& memory,
                    cudaStream_t on) {
   using T = accumulator_t<Storage>;
-  const PairSums<T> sums{reinterpret_cast<T*>(memory.slopes), reinterpret_cast<T*>(memory.to_user_weight),
+  const PairSums<T> sums{memory.users, reinterpret_cast<T*>(memory.slopes), reinterpret_cast<T*>(memory.to_user_weight),
                          reinterpret_cast<T*>(memory.to_item_weight)};
   const unsigned wanted = grid_size(args.rated.count, kThreads / kLanesPerPair);
   const unsigned blocks = wanted < kReduceBlocks ? wanted : kReduceBlocks;
@@ -212,7 +221,7 @@ unsigned add_rated(const BlockArgs<Storage>& args, const ConstantTargetArgs<Stor
   for (const RatedRows<Storage>& side : {users, of_items})
     if (side.factors || side.bias || side.weight)
       launch(rated_rows_kernel<Storage>, grid_size(side.rows, kThreads / kLanesPerRow), kThreads, 0, on, args, side,
-             static_cast<const T*>(sums.slopes));
+             sums);
   return blocks;
 }
 
@@ -221,7 +230,7 @@ template <class Storage>
 void write_loss(const BlockArgs<Storage>& args, const GramMemory& memory, int64_t d, unsigned blocks,
                 const ConstantTargetArgs<Storage>& target, Storage* loss, cudaStream_t on) {
   // the inner product takes the place of the first sum of slopes, once these are read
-  launch(gram_value_kernel<Storage>, 1u, 1, 0, on, static_cast<const double*>(memory.user_gram),
+  launch(gram_value_kernel<Storage>, 1u, kReduceThreads, 0, on, static_cast<const double*>(memory.user_gram),
          static_cast<const double*>(memory.item_gram), d, static_cast<const double*>(memory.values),
          static_cast<int64_t>(blocks), args.scale, memory.values + blocks, target.grad_value);
   launch(block_loss_kernel<Storage>, 1u, kReduceThreads, 0, on, static_cast<const double*>(memory.values),

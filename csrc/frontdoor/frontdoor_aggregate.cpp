@@ -5,6 +5,7 @@
 
 #include "common/dispatch.h"
 #include "common/index_check.h"
+#include "common/torch_ops.h"
 #include "frontdoor/frontdoor_kernels.h"
 #include "mf_score/mf_score_kernels.h"  // first_out_of_range
 
@@ -13,7 +14,7 @@ namespace {
 
 struct Inputs {
   Tensor context, mediators, attention, weight, bias;
-  std::optional<Tensor> context_index;  // int64
+  std::optional<Tensor> context_index, sorted_index;  // int64; the second on CUDA alone
   bool logits, exclude_self;
 
   template <class T>
@@ -24,6 +25,7 @@ struct Inputs {
             pointer<T>(weight),
             pointer<T>(bias),
             pointer<int64_t>(context_index),
+            pointer<int64_t>(sorted_index),
             logits,
             exclude_self,
             context.size(0),
@@ -90,12 +92,14 @@ Inputs checked(const Tensor& context, const Tensor& mediators, const Tensor& att
                const Tensor& bias, bool logits, bool exclude_self, const std::optional<Tensor>& context_index,
                bool validate) {
   check_shapes(context, mediators, attention, weight, bias, logits);
+  const std::optional<Tensor> index = checked_index(context_index, context, mediators.size(0), exclude_self, validate);
   return {torch::stable::contiguous(context),
           torch::stable::contiguous(mediators),
           torch::stable::contiguous(attention),
           torch::stable::contiguous(weight),
           torch::stable::contiguous(bias),
-          checked_index(context_index, context, mediators.size(0), exclude_self, validate),
+          index,
+          index && runs_cuda_kernels(context) ? std::optional<Tensor>(sort(*index).first) : std::nullopt,
           logits,
           exclude_self};
 }

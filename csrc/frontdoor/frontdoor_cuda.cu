@@ -1,3 +1,4 @@
+#include "common/device.cuh"
 #include "common/reduce.cuh"
 #include "frontdoor/frontdoor_math.h"
 #include "frontdoor/frontdoor_pass.cuh"
@@ -14,9 +15,10 @@ template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1) counts_kernel(FrontdoorArgs<Storage> args, int64_t* counts) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < args.n_samples; i += stride) {
-    int64_t left_out = args.exclude_self && !args.context_index ? 1 : 0;
+    int64_t left_out = args.exclude_self ? 1 : 0;
     if (args.exclude_self && args.context_index)
-      for (int64_t j = 0; j < args.n_context; ++j) left_out += args.context_index[j] == i;
+      left_out =
+          lower_bound(args.sorted_index, args.n_context, i + 1) - lower_bound(args.sorted_index, args.n_context, i);
     counts[i] = args.n_context - left_out;
   }
 }

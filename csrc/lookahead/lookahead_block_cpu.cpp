@@ -101,7 +101,8 @@ void contract_block(BlockProblem<T, Index>& problem) {
     place_directions(problem, which);
     BlockSide<T>& side = problem.sides[static_cast<size_t>(which)];
     side.cross.resize(side.gram.size());
-    cpu::gram_products(block_rows(problem, which), block_directions(problem, which), side.cross.data());
+    if (wants_cross(args, which))
+      cpu::gram_products(block_rows(problem, which), block_directions(problem, which), side.cross.data());
   }
   const BlockSide<T>&users = problem.sides[0], &items = problem.sides[1];
   if (args.grad_user_weight)
@@ -176,8 +177,7 @@ double lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args) {
   });
   add_tasks(item_sums, problem.tasks, item_numbers, problem.sides[1].gradient.data());
   for (int which = 0; which < 2; ++which) step_slots(problem, which);
-  const bool wants = wants_lower(args.pairs) || args.grad_user_weight || args.grad_item_weight || args.grad_value ||
-                     args.grad_weights || args.grad_imputations;
+  const bool wants = wants_lower(args);
   const double loss = upper_loss(problem.upper, wants);
   if (wants) contract_block(problem);
   if (static_cast<size_t>(args.pairs.lower.n + args.m * args.pairs.factors) <= kLargestKept) kept = std::move(owned);

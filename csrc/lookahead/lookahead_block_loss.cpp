@@ -3,7 +3,7 @@
 
 #include <tuple>
 
-#include "lookahead/lookahead_block_kernels.h"
+#include "lookahead/lookahead_block_device.h"
 #include "lookahead/lookahead_inputs.h"
 
 namespace debias {
@@ -79,6 +79,18 @@ LookaheadBlockArgs<T, Index> arguments(const LookaheadTables& tables, const Look
   return args;
 }
 
+void check_faults(const BlockFaults& found) {
+  for (int which = 0; which < 2; ++which) {
+    const char* key = which == 0 ? "users" : "items";
+    if (found.twice[which] >= 0)
+      value_error("lower['block']['", key, "'] must be distinct, got the index at position ", found.twice[which],
+                  " a second time");
+    if (found.outside[which] >= 0)
+      index_error("lower['", key, "'] must be in lower['block']['", key, "'], got another index at position ",
+                  found.outside[which]);
+  }
+}
+
 Outputs lookahead_block_loss(
     const Tensor& lower_targets, const Optional& lower_source, const Optional& weights, const Optional& imputations,
     const Tensor& user_weight, const Tensor& item_weight, const Tensor& value, const Tensor& upper_targets,
@@ -125,19 +137,28 @@ Outputs lookahead_block_loss(
                     gradient(6, block.value),
                     gradient(7, upper.targets),
                     gradient(8, upper.source)};
-  on_device_of(
-      user_factors,
-      [&] {
-        dispatch_index(lower_users.scalar_type(), [&](auto index) {
-          using Index = typename decltype(index)::type;
+  dispatch_index(lower_users.scalar_type(), [&](auto index) {
+    using Index = typename decltype(index)::type;
+    on_device_of(
+        user_factors,
+        [&] {
           dispatch_float(user_factors.scalar_type(), [&](auto type) {
             using T = typename decltype(type)::type;
             write_scalar<T>(std::get<0>(out),
                             cpu::lookahead_block_loss(arguments<T, Index>(tables, lower, upper, block, out)));
           });
+        },
+        [&](void* stream) {
+          dispatch_storage(user_factors.scalar_type(), [&](auto type) {
+            using T = typename decltype(type)::type;
+            const auto args = arguments<T, Index>(tables, lower, upper, block, out);
+            LookaheadBlockDevice<T> device(args, upper.users, upper.items, block.users, block.items, stream);
+            if (validate) check_faults(cuda::read_faults(device.block.faults, stream));
+            device.sort_pairs();
+            cuda::lookahead_block_loss(args, device.rows.work, device.block, output<T>(std::get<0>(out)), stream);
+          });
         });
-      },
-      [](void*) { value_error("lower['block'] needs tensors on the CPU, got cuda"); });
+  });
   return out;
 }
 

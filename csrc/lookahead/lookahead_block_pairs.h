@@ -128,14 +128,6 @@ DEBIAS_HD void padded_add(T* __restrict out, const T* __restrict row, T scale, i
   }
 }
 
-template <class T, class Index>
-DEBIAS_HD BlockRow<T> block_row(const LookaheadRowsArgs<T, Index>& rows, const T* imputations, T score, int64_t k,
-                                T user_weight, T item_weight, T value) {
-  const bool own = imputations != nullptr;
-  return {lower_row(rows.kind, row_input(rows, score, k)), own ? score - imputations[k] : T(0),
-          own ? score - value : T(0), own ? user_weight * item_weight : T(0)};
-}
-
 // Scores of the rated pairs of users [begin, end), and their part of the gradients to rows with a slot.
 template <class T, class Index>
 struct RatedGradients {
@@ -162,8 +154,8 @@ struct RatedGradients {
         scores[p] = score;
         const bool moves_item = item_slot[item] >= 0;
         if (!gradient && !moves_item) continue;
-        const T slope = block_row(rows, imputations, score, k, user_weight, item_weight[item], value)
-                            .slope(coefficient, weights ? weights[k] : T(0));
+        const T slope =
+            block_row(rows, weights, imputations, score, k, user_weight, item_weight[item], value).slope(coefficient);
         if (gradient) padded_add(gradient, y, slope, width);
         if (moves_item) padded_add(item_sums + item * width, x, slope, width);
       }
@@ -196,17 +188,17 @@ struct RatedContraction {
         const int64_t k = order[p], item = item_of[k];
         T contraction = padded_dot(x, moving_rows + item * width, width);
         if (user_moves) contraction += padded_dot(g, y_rows + item * width, width);
-        const T item_weight = item_weights[item];
-        const BlockRow<T> row = block_row(rows, imputations, scores[p], k, user_weight, item_weight, value);
+        const BlockRow<T> row =
+            block_row(rows, weights, imputations, scores[p], k, user_weight, item_weights[item], value);
         if (rows.grad_targets) rows.grad_targets[k] = -coefficient * contraction * row.rated.target;
         if (rows.grad_source) rows.grad_source[k] = -coefficient * contraction * row.rated.source;
         if (!weights) continue;
-        if (grad_weights) grad_weights[k] = T(-2) * row.own * contraction;
-        if (grad_imputations) grad_imputations[k] = T(2) * weights[k] * contraction;
-        const T along = T(2) * row.constant * contraction;
-        of_user += item_weight * along;
-        item_sums[item] += user_weight * along;
-        of_value -= static_cast<double>(T(2) * row.baseline * contraction);
+        const BlockPairGradients<T> to = row.gradients(contraction);
+        if (grad_weights) grad_weights[k] = to.weight;
+        if (grad_imputations) grad_imputations[k] = to.imputation;
+        of_user += to.user_weight;
+        item_sums[item] += to.item_weight;
+        of_value += static_cast<double>(to.value);
       }
       if (args.grad_user_weight) args.grad_user_weight[user] += of_user;
     }

@@ -97,14 +97,18 @@ struct LookaheadSlots {
   int64_t* begins;             // [n] first sorted sample of each slot
   int64_t* sample_slots;       // [n] of each sample
   int64_t* keys;               // [m] slot of each lower row; n: none
-  const int64_t* sorted_keys;  // [m] keys, ascending
-  const int64_t* lower_order;  // [m] lower rows by key
+  const int64_t* sorted_keys;  // [m] keys, ascending; with a block the rows of the block, -1: outside
+  const int64_t* lower_order;  // [m] lower rows by sorted key
   A* stepped;                  // [n, d] theta'
   A* stepped_bias;             // [n]
   A* response;                 // [n, d], with Adam
   A* response_bias;            // [n], with Adam
   A* gradient;                 // [n, d] response times the gradient of the upper loss at theta'
   A* gradient_bias;            // [n]
+
+  const int64_t* block_rows;     // [n] row of the block of each slot, -1: outside; null without a block
+  const A* block_gradient;       // [rows of the block, d] of the all-pairs term
+  const A* block_gradient_bias;  // [rows of the block]
 };
 
 template <class A>
@@ -126,6 +130,10 @@ void lookahead_match(const LookaheadArgs<T, Index>& args, const LookaheadWorkspa
 template <class T, class Index>
 void lookahead_loss(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<accumulator_t<T>>& workspace, T* loss,
                     void* stream);
+// What follows the slopes of the lower rows: theta', the upper loss and, where wanted, its gradient at the slots.
+template <class T, class Index>
+void lookahead_upper(const LookaheadArgs<T, Index>& args, const LookaheadWorkspace<accumulator_t<T>>& workspace,
+                     bool wants_gradient, T* loss, void* stream);
 }  // namespace cuda
 
 }  // namespace debias

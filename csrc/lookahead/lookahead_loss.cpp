@@ -77,7 +77,8 @@ Outputs lookahead_loss(
             using T = typename decltype(type)::type;
             const auto args = arguments(type, index);
             LookaheadDevice<T> device(args, upper.users, upper.items, stream);
-            cuda::lookahead_loss(args, device.workspace(), output<T>(std::get<0>(out)), stream);
+            for (size_t which = 0; which < 2; ++which) device.sort_lower(which, *device.keys[which]);
+            cuda::lookahead_loss(args, device.work, output<T>(std::get<0>(out)), stream);
           });
         });
   });

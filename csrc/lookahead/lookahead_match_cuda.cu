@@ -1,4 +1,3 @@
-#include "common/math.h"
 #include "common/read_back.cuh"
 #include "lookahead/lookahead_groups.cuh"
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
 #include "common/torch_ops.h"
 #include "mf_step/mf_step_kernels.h"
@@ -19,26 +20,27 @@ void device_step(const Model<T, accumulator_t<T>>& model, const Samples<T, Index
     cuda::gather_indices(table, order, begin, n, samples.n, rows, output<int64_t>(gathered), stream);
     return gathered;
   };
-  const auto values = [&](const T* column) {
-    const Tensor gathered = room(column ? n : 0, like.scalar_type());
-    if (column) cuda::gather_values(column, order, begin, n, samples.n, output<T>(gathered), stream);
-    return gathered;
+  std::vector<Tensor> columns;
+  const auto values = [&](const T* column) -> const T* {
+    if (!column || !order) return column ? column + begin : nullptr;
+    columns.push_back(room(n, like.scalar_type()));
+    cuda::gather_values(column, order, begin, n, samples.n, output<T>(columns.back()), stream);
+    return pointer<T>(columns.back());
   };
   const Tensor users = indices(samples.users, model.users.n), items = indices(samples.items, model.items.n);
-  const Tensor targets = values(samples.targets), weights = values(samples.weights);
-  const Tensor exposures = values(samples.exposures), pseudo_targets = values(samples.pseudo_targets);
+  const T *targets = values(samples.targets), *weights = values(samples.weights);
+  const T *exposures = values(samples.exposures), *pseudo_targets = values(samples.pseudo_targets);
   const auto [sorted_users, user_order] = sort(users);
   const auto [sorted_items, item_order] = sort(items);
   const ScalarType accumulator = sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
   const Tensor slopes = room(n, accumulator), losses = room(n, accumulator);
   const Tensor saved = room(n * model.factors, like.scalar_type()), saved_row = room(n, ScalarType::Long);
-  cuda::mf_step(
-      model,
-      cuda::DeviceBatch<T>{n, pointer<int64_t>(users), pointer<int64_t>(items), output<T>(targets), output<T>(weights),
-                           output<T>(exposures), output<T>(pseudo_targets), pointer<int64_t>(sorted_users),
-                           pointer<int64_t>(user_order), pointer<int64_t>(sorted_items), pointer<int64_t>(item_order),
-                           output<A>(slopes), output<A>(losses), output<T>(saved), output<int64_t>(saved_row), total},
-      options, stream);
+  cuda::mf_step(model,
+                cuda::DeviceBatch<T>{n, pointer<int64_t>(users), pointer<int64_t>(items), targets, weights, exposures,
+                                     pseudo_targets, pointer<int64_t>(sorted_users), pointer<int64_t>(user_order),
+                                     pointer<int64_t>(sorted_items), pointer<int64_t>(item_order), output<A>(slopes),
+                                     output<A>(losses), output<T>(saved), output<int64_t>(saved_row), total},
+                options, stream);
 }
 
 // `total` becomes the sum of the losses; `like` is a tensor of the tables' dtype and device.

@@ -2,6 +2,8 @@
 // row saved), then the items from the saved user rows. A row belongs to one task and sums its samples in their order in
 // the batch: no atomics, and the same bits for every number of threads.
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 #include "common/parallel.h"
 #include "mf_step/batch.h"
@@ -14,6 +16,8 @@ constexpr int64_t kTaskGroups = 256;        // rows with samples of one task
 constexpr int64_t kTaskFloats = 1 << 12;    // parameters of one task that visits every row
 constexpr int64_t kBlockGroups = 32;        // rows whose scores are computed before their update
 constexpr int64_t kChunkSamples = 1 << 15;  // samples that are prepared at a time
+constexpr int64_t kLargestKept = 1 << 23;   // numbers of a batch, saved rows and indices, whose memory a thread keeps
+constexpr int64_t kSampleNumbers = 20;      // of each sample beside its saved row
 
 template <class F>
 void with_factors(int64_t d, F&& f) {
@@ -27,7 +31,8 @@ void with_factors(int64_t d, F&& f) {
   }
 }
 
-// What is kept between steps, so that a step allocates nothing once it has seen its like.
+// What is kept between steps, so that a step allocates nothing once it has seen its like. A thread keeps it between
+// calls unless its batches are large.
 template <class T>
 struct Workspace {
   std::vector<Batch<T>> batches;
@@ -173,7 +178,9 @@ namespace cpu {
 
 template <class T, class Index>
 double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const EpochPlan& plan, StepOptions options) {
-  static thread_local Workspace<T> workspace;
+  static thread_local std::unique_ptr<Workspace<T>> kept;
+  std::unique_ptr<Workspace<T>> owned = kept ? std::move(kept) : std::make_unique<Workspace<T>>();
+  Workspace<T>& workspace = *owned;
   const int64_t chunk = std::max<int64_t>(1, kChunkSamples / plan.batch_size);
   double loss = 0;
   for (int64_t first = plan.start; first < plan.stop; first += chunk) {
@@ -184,6 +191,8 @@ double mf_steps(const Model<T>& model, const Samples<T, Index>& samples, const E
       ++options.optimizer.step;
     }
   }
+  const int64_t samples_at_once = std::min(plan.batch_size, samples.n);
+  if (samples_at_once * (model.factors + kSampleNumbers) <= kLargestKept) kept = std::move(owned);
   return loss;
 }
 

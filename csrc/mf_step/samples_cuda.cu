@@ -38,7 +38,7 @@ __global__ void gather_values_kernel(const T* table, const int64_t* order, int64
                                      T* values) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; k < n; k += stride) {
-    const int64_t from = order ? order[begin + k] : begin + k;
+    const int64_t from = order[begin + k];
     if (in_range(from, samples)) values[k] = table[from];
   }
 }

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from debias_ext._inputs import check_tensor
+from debias_ext._inputs import (
+    NOT_NEGATIVE,
+    NUMBER_OR_TENSOR,
+    TABLES,
+    check_keys,
+    check_tensor,
+    checked_betas,
+    integer,
+    number,
+    one_of,
+    propensity_bounds,
+)
 
-SOURCES = ("weights", "propensities", "propensity_logits", "exposures", "exposure_logits")
+PROPENSITIES = ("propensities", "propensity_logits")
+SOURCES = ("weights", *PROPENSITIES, "exposures", "exposure_logits")
+UNIT, IMPUTED = "no weights", "imputations"
+KINDS = {  # what the rows of each loss may be weighted by
+    "mse": (UNIT, "weights", *PROPENSITIES, IMPUTED),
+    "mae": (UNIT, "weights", *PROPENSITIES),
+    "bce": (UNIT, "weights", *PROPENSITIES, IMPUTED),
+    "exposure": ("exposures", "exposure_logits"),
+    "relmf": ("exposures",),
+}
+OPERATOR_KINDS = {UNIT: "unit", IMPUTED: "doubly_robust"}  # the others have the name of their key
 ROWS = ("users", "items", "targets", "loss", "reduction", *SOURCES, "clip_min", "floor")
 LOWER = (*ROWS, "imputations", "observed", "missing", "block")
 MISSING = ("users", "items", "imputations", "scale")
 BLOCK = ("users", "items", "value", "user_weight", "item_weight", "weights", "imputations")
 ADAM = ("exp_avg", "exp_avg_sq", "step", "betas", "eps")
-TABLES = ("user_factors", "item_factors", "user_bias", "item_bias")
 
 
 class Rows(NamedTuple):
@@ -33,20 +52,6 @@ class Rows(NamedTuple):
     options: tuple[Any, ...]  # loss, kind, clip_min, floor, reduction
 
 
-def check_keys(name: str, given: Any, known: tuple[str, ...], required: tuple[str, ...]) -> None:
-    """Raises a ValueError that names the first key that is unknown or missing."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{name} must be a dict, got {type(given).__name__}")
-    for key in given:
-        if key not in known:
-            near = get_close_matches(str(key), known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else f", expected some of {', '.join(known)}"
-            raise ValueError(f"{name} has an unknown key {key!r}{hint}")
-    for key in required:
-        if key not in given:
-            raise ValueError(f"{name} must hold {key!r}, got {', '.join(map(repr, given)) or 'nothing'}")
-
-
 def tensor_of(name: str, given: Mapping[str, Any], key: str, like: Tensor) -> Tensor:
     """given[key], a tensor on the device of `like`."""
     value = given[key]
@@ -57,6 +62,20 @@ def tensor_of(name: str, given: Mapping[str, Any], key: str, like: Tensor) -> Te
     return value
 
 
+def checked_options(name: str, side: Mapping[str, Any]) -> tuple[str, str, float | None, float | None, str]:
+    """Loss, kind of weights, clip_min, floor and reduction of a side; a ValueError where they contradict each other."""
+    loss, reduction = side.get("loss", "mse"), side.get("reduction", "mean")
+    one_of(f"{name}['loss']", loss, tuple(KINDS))
+    one_of(f"{name}['reduction']", reduction, ("mean", "sum"))
+    kind = _kind(name, side)
+    if kind not in KINDS[loss]:
+        raise ValueError(f"{name}['loss'] {loss!r} takes {', '.join(KINDS[loss])}, got {kind}")
+    for key, takers in (("clip_min", (*PROPENSITIES, "exposures")), ("floor", PROPENSITIES)):
+        if side.get(key) is not None and (kind not in takers or loss == "exposure"):
+            raise ValueError(f"{name}[{key!r}] must not be given with {kind} and the loss {loss!r}")
+    return loss, kind, *propensity_bounds(side.get("clip_min"), side.get("floor")), reduction
+
+
 def _kind(name: str, side: Mapping[str, Any]) -> str:
     given = [key for key in SOURCES if side.get(key) is not None]
     if len(given) > 1:
@@ -65,32 +84,27 @@ def _kind(name: str, side: Mapping[str, Any]) -> str:
         for key in ("observed", "missing"):
             if side.get(key) is not None:
                 raise ValueError(f"{name}[{key!r}] needs {name}['imputations']")
-        return given[0] if given else "unit"
+        return given[0] if given else UNIT
     if given != ["propensities"]:
         raise ValueError(f"{name} must hold 'propensities' beside 'imputations', got {given[0] if given else 'none'}")
-    return "doubly_robust"
+    return IMPUTED
 
 
 def rows_of(name: str, side: Any, like: Tensor, known: tuple[str, ...]) -> Rows:
     """The tensors and options of lower or upper, the missing pairs appended to the others."""
     check_keys(name, side, known, ("users", "items", "targets"))
-    kind = _kind(name, side)
-    source_key = "propensities" if kind == "doubly_robust" else kind
+    loss, kind, *bounds, reduction = checked_options(name, side)
+    source_key = "propensities" if kind == IMPUTED else kind
     tensors = {
         key: None if side.get(key) is None else tensor_of(name, side, key, like)
         for key in ("users", "items", "targets", source_key, "imputations", "observed")
     }
     scale, missing = 1.0, side.get("missing")
     if missing is not None:
-        scale = float(missing.get("scale", 1.0)) if isinstance(missing, Mapping) else 1.0
+        check_keys(f"{name}['missing']", missing, MISSING, MISSING[:3])
+        scale = missing_scale(missing)
         tensors |= _with_missing(f"{name}['missing']", missing, tensors, like)
-    options = (
-        side.get("loss", "mse"),
-        kind,
-        side.get("clip_min"),
-        side.get("floor"),
-        side.get("reduction", "mean"),
-    )
+    options = (loss, OPERATOR_KINDS.get(kind, kind), *bounds, reduction)
     users, items, targets, source, imputations, observed = tensors.values()
     assert users is not None
     assert items is not None
@@ -98,10 +112,13 @@ def rows_of(name: str, side: Any, like: Tensor, known: tuple[str, ...]) -> Rows:
     return Rows(users, items, targets, source, imputations, observed, scale, options)
 
 
+def missing_scale(missing: Mapping[str, Any]) -> float:
+    return number("lower['missing']['scale']", missing.get("scale", 1.0))
+
+
 def _with_missing(
-    name: str, missing: Any, rated: Mapping[str, Tensor | None], like: Tensor
+    name: str, missing: Mapping[str, Any], rated: Mapping[str, Tensor | None], like: Tensor
 ) -> dict[str, Tensor | None]:
-    check_keys(name, missing, MISSING, MISSING[:3])
     joined: dict[str, Tensor | None] = {}
     for key in MISSING[:3]:
         extra, first = tensor_of(name, missing, key, like), rated[key]
@@ -127,7 +144,9 @@ def block_of(block: Any, like: Tensor) -> tuple[list[Tensor | None], tuple[Tenso
         if key not in given and block.get(key) is not None and key != "value":
             check_tensor(f"{name}[{key!r}]", block[key])
     users, items = given["users"], given["items"]
-    value = given["value"] if "value" in given else like.new_tensor(float(block["value"]))
+    value = given.get("value")
+    if value is None:
+        value = like.new_tensor(number(f"{name}['value']", block["value"], expected=NUMBER_OR_TENSOR))
     user_weight = given["user_weight"] if "user_weight" in given else like.new_ones(users.shape)
     item_weight = given["item_weight"] if "item_weight" in given else like.new_ones(items.shape)
     return [given.get("weights"), given.get("imputations"), user_weight, item_weight, value], (users, items)
@@ -148,8 +167,7 @@ def adam_of(assumed: Any, tables: tuple[Tensor | None, ...]) -> tuple[list[Tenso
         given = tuple(table for table, tensor in zip(TABLES, tables, strict=True) if tensor is not None)
         check_keys(name, assumed[key], given, given)
         moments += [tensor_of(name, assumed[key], table, like) if table in given else None for table in TABLES]
-    step = int(assumed["step"])
-    if step < 0:
-        raise ValueError(f"assumed['step'] must not be negative, got {step}")
-    first, second = assumed.get("betas", (0.9, 0.999))
-    return moments, (step + 1, float(first), float(second), float(assumed.get("eps", 1e-8)))
+    step = integer("assumed['step']", assumed["step"], at_least=0)
+    betas = checked_betas("assumed['betas']", assumed.get("betas", (0.9, 0.999)))
+    eps = number("assumed['eps']", assumed.get("eps", 1e-8), NOT_NEGATIVE)
+    return moments, (step + 1, *betas, eps)

@@ -161,7 +161,7 @@ def additive_weights(
         optional=("label_table", "labels"),
     )
     tensors = (user_table, item_table, label_table, users, items, labels)
-    options = (number("temperature", temperature), validated(validate, users))
+    options = (number("temperature", temperature, "positive and finite"), validated(validate, users))
     if torch.compiler.is_compiling():
         return _weights(*tensors, *options)
     if transforms_active():

@@ -10,7 +10,8 @@ from torch import Tensor
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
 from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget, Rated
-from debias_ext._inputs import loss_inputs, validated
+from debias_ext._inputs import NUMBER_OR_TENSOR, loss_inputs, number, validated
+from debias_ext.ops._fake import reduced_loss_outputs
 
 _constant_op = torch.ops.debias_ext.block_constant.default
 _imputation_op = torch.ops.debias_ext.block_imputation.default
@@ -18,26 +19,19 @@ _interd_op = torch.ops.debias_ext.block_interd.default
 _SHARED, _CONSTANT = 6, 11  # differentiable arguments
 
 
-def _outputs(tensors: tuple[Tensor | None, ...], needs: int) -> tuple[Tensor, ...]:
-    like = tensors[0]
-    assert like is not None
-    shapes = [t.shape if t is not None and needs >> k & 1 else (0,) for k, t in enumerate(tensors)]
-    return like.new_empty(()), *(like.new_empty(shape) for shape in shapes)
-
-
 @torch.library.register_fake("debias_ext::block_constant")
 def _fake_constant(*arguments):
-    return _outputs(arguments[:_CONSTANT], arguments[-1])
+    return reduced_loss_outputs(arguments[0], arguments[:_CONSTANT], arguments[-1])
 
 
 @torch.library.register_fake("debias_ext::block_imputation")
 def _fake_imputation(*arguments):
-    return _outputs(arguments[:_SHARED], arguments[-1])
+    return reduced_loss_outputs(arguments[0], arguments[:_SHARED], arguments[-1])
 
 
 @torch.library.register_fake("debias_ext::block_interd")
 def _fake_interd(*arguments):
-    return _outputs(arguments[:_SHARED], arguments[-1])
+    return reduced_loss_outputs(arguments[0], arguments[:_SHARED], arguments[-1])
 
 
 def _reference(tables: tuple[Any, ...], rated: tuple[Any, ...], unobserved: Any, reduction: str) -> Tensor:
@@ -88,13 +82,6 @@ _interd_rule = RowLoss(_interd_op, _interd_reference, n_tensors=16, n_gradients=
 _OPTIONAL = ("user_bias", "item_bias")
 
 
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, got {type(value).__name__}") from None
-
-
 def _constants(name: str, tables: Any) -> dict[str, Tensor | None]:
     """The tables of a model that is not trained here, by the names that messages use."""
     try:
@@ -112,7 +99,8 @@ def _constants(name: str, tables: Any) -> dict[str, Tensor | None]:
 
 def _rated(rated: Any) -> tuple[Any, ...]:
     if not isinstance(rated, (tuple, list)) or len(rated) not in (3, 4):
-        raise ValueError("rated must be (rows, columns, targets) or (rows, columns, targets, weights)")
+        got = f"{len(rated)} values" if isinstance(rated, (tuple, list)) else type(rated).__name__
+        raise ValueError(f"rated must be (rows, columns, targets) or (rows, columns, targets, weights), got {got}")
     return tuple(rated) if len(rated) == 4 else (*rated, None)
 
 
@@ -193,8 +181,10 @@ def block_loss(
         if unobserved.rated not in ("join", "replace"):
             raise ValueError(f"unobserved.rated must be 'join' or 'replace', got {unobserved.rated!r}")
         named |= constant | places
-        number = _number("unobserved.value", unobserved.value) if tensor_value is None else 0.0
-        options = (number, unobserved.rated == "replace")
+        value = 0.0
+        if tensor_value is None:
+            value = number("unobserved.value", unobserved.value, expected=NUMBER_OR_TENSOR)
+        options = (value, unobserved.rated == "replace")
     elif isinstance(unobserved, DRTarget):
         rule = _imputation_rule
         if unobserved.form not in ("residual", "label"):
@@ -206,7 +196,7 @@ def block_loss(
         rule = _interd_rule
         named |= places | _constants("biased", unobserved.biased) | _constants("debiased", unobserved.debiased)
         optional += (f"unobserved.{teacher}.{bias}" for teacher in ("biased", "debiased") for bias in _OPTIONAL)
-        gamma, beta = _number("unobserved.gamma", unobserved.gamma), _number("unobserved.beta", unobserved.beta)
+        gamma, beta = number("unobserved.gamma", unobserved.gamma), number("unobserved.beta", unobserved.beta)
         options = (gamma, beta, unobserved.variant, unobserved.detach_target)
     else:
         raise ValueError(

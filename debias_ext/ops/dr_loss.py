@@ -58,8 +58,8 @@ def dr_loss(
             than the above; the message names the argument, and the first bad row.
 
     Notes:
-        Twice differentiable in scores, targets, pseudo_targets and propensities. Any other NaN propagates. The same
-        bits for every number of threads.
+        Twice differentiable in scores, targets, pseudo_targets and propensities. Any other NaN propagates, and an
+        infinity as infinity or NaN. The same bits for every number of threads.
 
     Source:
         Wang et al. 2019, "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", eq. 6.

@@ -47,7 +47,8 @@ def exposure_loss(
         clicks: the shape and dtype of scores, in [0, 1]; 0 and 1 throughout is the fastest.
         exposures: the shape and dtype of scores, in [0, 1]: the probability that the user saw the item. At least
             1e-28 (float64: 1e-288) where there is a click.
-        exposure_logits: instead of exposures: x = sigmoid(logit), any number but NaN.
+        exposure_logits: instead of exposures: x = sigmoid(logit), any number but NaN. Infinite ones, and infinite
+            scores beside logits, may make the value of their row NaN: an exposure of 1 is for `exposures`.
         reduction: "mean" over the rows given (NaN of no rows), "sum", or "none".
         validate: on CUDA, check the values of clicks and exposures, at the price of one synchronisation; on the CPU
             they are always checked.

@@ -175,7 +175,8 @@ def frontdoor_aggregate(
         attention_logits: in place of attention: alpha = softmax(attention_logits) over the teachers.
         activation: "relu"; for a callable head also "identity".
         exclude_self: leave sample i out of its own mean.
-        context_index: [M], int32 or int64 in [0, N): which sample each context row is. None: row j is sample j, and
+        context_index: [M], int32 or int64 in [0, N): which sample each context row is, where the context was drawn from
+            the samples (M other than N, repeats are fine); only with exclude_self. None: row j is sample j, and
             exclude_self then needs M == N.
         validate: on CUDA, check the values of context_index, at the price of one synchronisation; unchecked ones out of
             range are no sample's. On the CPU they are always checked.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext._inputs import check_tensor, validated
+from debias_ext._inputs import check_tensor, one_of, validated
 from debias_ext._ranking import (
     MAP_NORMS,
     METRICS,
@@ -16,7 +16,6 @@ from debias_ext._ranking import (
     GroupRanking,
     checked_ks,
     checked_metrics,
-    one_of,
     value_names,
 )
 

@@ -9,6 +9,7 @@ from debias_ext import reference
 from debias_ext._autograd import RowLoss
 from debias_ext._inputs import loss_inputs, number, validated
 from debias_ext.ops._fake import row_loss_outputs
+from debias_ext.reference._losses import interd_epsilon
 
 _op = torch.ops.debias_ext.interd_loss.default
 
@@ -71,15 +72,15 @@ def interd_loss(
     gamma: float,
     variant: str = "soft",
     detach_target: bool = True,
-    epsilon: float | None = None,
     reduction: str = "mean",
     validate: bool = True,
 ) -> Tensor:
     """Squared distance (s - r*)^2 to a target between two teachers, forward and gradient in one pass.
 
     The target is r* = w_b rb + w_d rd with w_b = sigmoid(gamma (log(Lb + e) - log(Ld + e))) and w_d = 1 - w_b, where
-    Lb = (rb - r)^2 and Ld = omega (rd - r)^2 say how far each teacher is off. The observed form measures them against
-    ratings; the imputed form, for missing pairs, against the student's own score, r = s.
+    Lb = (rb - r)^2 and Ld = omega (rd - r)^2 say how far each teacher is off; e is 1e-8, and 1e-12 in float64. The
+    observed form measures them against ratings; the imputed form, for missing pairs, against the student's own score,
+    r = s.
 
     Args:
         scores: s, the student's, [B] (any shape; all tensors alike), float32 or float64; on CUDA float16 and bfloat16
@@ -94,7 +95,6 @@ def interd_loss(
         detach_target: the target is a constant, as the paper means it. False lets the slope of "soft" in the imputed
             form run through the coefficients as well, as the published program does: it grows like 1 / sqrt(e) where
             the score comes near one of the teachers, and stays finite. The other forms don't know the difference.
-        epsilon: e above, at least 1e-30; None means 1e-12 in float64 and 1e-8 otherwise.
         reduction: "mean" over the rows (NaN of no rows), "sum", or "none".
         validate: on CUDA, check the values of debiased_weight, at the price of one synchronisation if it is given; on
             the CPU they are always checked.
@@ -108,8 +108,8 @@ def interd_loss(
 
     Notes:
         Differentiable in scores; everything else is a constant, and gets no gradient. Second derivatives, in scores,
-        keep what is detached constant. NaN propagates, in debiased_weight it raises. The same bits for every number of
-        threads. No temporaries. No synchronisation but for `validate`.
+        keep what is detached constant. NaN propagates, and an infinity as infinity or NaN; in debiased_weight both
+        raise. The same bits for every number of threads. No temporaries. No synchronisation but for `validate`.
 
     Source:
         Ding et al. 2022, "Interpolative Distillation for Unifying Biased and Debiased Recommendation", eq. 2-8.
@@ -123,14 +123,5 @@ def interd_loss(
         optional=("ratings", "debiased_weight"),
     )
     tensors[1:] = [None if tensor is None else tensor.detach() for tensor in tensors[1:]]
-    if epsilon is None:
-        epsilon = 1e-12 if scores.dtype == torch.float64 else 1e-8
-    options = (
-        number("gamma", gamma),
-        variant,
-        detach_target,
-        number("epsilon", epsilon),
-        reduction,
-        validated(validate, scores),
-    )
-    return _rule(tensors, options)
+    rule = (number("gamma", gamma), variant, detach_target, interd_epsilon(scores.dtype))
+    return _rule(tensors, (*rule, reduction, validated(validate, scores)))

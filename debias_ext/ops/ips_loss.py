@@ -9,7 +9,7 @@ from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
-from debias_ext._inputs import exactly_one, loss_inputs, validated
+from debias_ext._inputs import exactly_one, loss_inputs, propensity_bounds, validated
 from debias_ext.ops._fake import row_loss_outputs
 
 _op = torch.ops.debias_ext.ips_loss.default
@@ -85,5 +85,5 @@ def ips_loss(
     logits = propensities is None
     source = propensity_logits if propensities is None else propensities
     tensors = loss_inputs(scores=scores, targets=targets, **propensity_argument(source, logits))
-    options = (logits, loss, clip_min, floor, reduction, validated(validate, scores))
+    options = (logits, loss, *propensity_bounds(clip_min, floor), reduction, validated(validate, scores))
     return _rule(tensors, options)

@@ -9,30 +9,22 @@ import torch
 from torch import Tensor
 
 from debias_ext._autograd import RowLoss, Tensors, below_autograd, needs_gradient, transforms_active
-from debias_ext._inputs import check_tensors, validated
+from debias_ext._inputs import NOT_NEGATIVE, check_tensors, number, validated
+from debias_ext.ops._fake import reduced_loss_outputs
 from debias_ext.ops._lookahead_inputs import LOWER, ROWS, adam_of, block_of, rows_of
 
 _op = torch.ops.debias_ext.lookahead_loss.default
 _block_op = torch.ops.debias_ext.lookahead_block_loss.default
 
 
-def _fake_outputs(n_gradients: int, arguments: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    like, needs = arguments[n_gradients], arguments[-1]
-    gradients = (
-        like.new_empty(tensor.shape if tensor is not None and needs >> k & 1 else (0,))
-        for k, tensor in enumerate(arguments[:n_gradients])
-    )
-    return like.new_empty(()), *gradients
-
-
 @torch.library.register_fake("debias_ext::lookahead_loss")
 def _fake(*arguments):
-    return _fake_outputs(5, arguments)
+    return reduced_loss_outputs(arguments[5], arguments[:5], arguments[-1])
 
 
 @torch.library.register_fake("debias_ext::lookahead_block_loss")
 def _fake_block(*arguments):
-    return _fake_outputs(9, arguments)
+    return reduced_loss_outputs(arguments[9], arguments[:9], arguments[-1])
 
 
 class _FirstOrder(torch.autograd.Function):
@@ -95,12 +87,8 @@ def _scaled(saved: Tensors, needs: int, grad: Tensor, leaves: Tensors) -> list[T
     return list(_FirstOrder.apply(len(first), *first, grad, *leaves)) if torch.is_grad_enabled() else first
 
 
-def _no_reference(*_: Any) -> Tensor:
-    raise RuntimeError("lookahead_loss: its gradients cannot be differentiated again")
-
-
-_rule = FirstOrderLoss(_op, _no_reference, n_tensors=22, n_gradients=5)
-_block_rule = FirstOrderLoss(_block_op, _no_reference, n_tensors=27, n_gradients=9)
+_rule = FirstOrderLoss(_op, None, n_tensors=22, n_gradients=5)
+_block_rule = FirstOrderLoss(_block_op, None, n_tensors=27, n_gradients=9)
 
 
 def lookahead_loss(
@@ -140,7 +128,7 @@ def lookahead_loss(
             block: a dict of users ([m]) and items ([n]), distinct, in which the batch lies: adds the sum over all their
                 pairs of user_weight * item_weight * (s - value)^2, at a cost that does not grow with m * n. value: a
                 number or a 0-d tensor; user_weight, item_weight: [m], [n] (default 1); weights and imputations: [B],
-                replace the weight and the value at the pairs of the batch. Needs "mse" and "sum"; on the CPU only.
+                replace the weight and the value at the pairs of the batch. Needs "mse" and "sum".
         upper: the loss that is returned: users, items ([V]), targets, loss, reduction, and the weights of its rows.
         lr: of the assumed step.
         user_bias: a, [U], or None.
@@ -149,8 +137,8 @@ def lookahead_loss(
         assumed: "sgd", or the state of Adam: a dict of exp_avg and exp_avg_sq (dicts of tensors by the name of the
             table), step (how many were taken before), betas and eps; that step moves every row, as torch.optim.Adam.
         validate: on CUDA, check indices, propensities and exposures, at the price of synchronisations; on the CPU
-            always. Unchecked, a lower row with an index out of range is left out, and an upper one makes the loss NaN;
-            neither is read.
+            always. Unchecked, a lower row with an index out of range, or outside the block, is left out; an upper one
+            makes the loss NaN, and so does one of the block where the upper batch meets the block. None is read.
 
     Returns:
         The upper loss, 0-d. Gradients flow to every float tensor in lower and upper; the tables get none.
@@ -182,7 +170,13 @@ def lookahead_loss(
     above = rows_of("upper", upper, user_factors, ROWS)
     moments, adam = adam_of(assumed, tables)
     detached = [None if table is None else table.detach() for table in tables]
-    rest = (*above.options, float(lr), float(l2), *adam, validated(validate, user_factors))
+    rest = (
+        *above.options,
+        number("lr", lr, NOT_NEGATIVE),
+        number("l2", l2, NOT_NEGATIVE),
+        *adam,
+        validated(validate, user_factors),
+    )
     if lower.get("block") is None:
         leaves = (below.targets, below.source, below.imputations, above.targets, above.source)
         indices = (below.users, below.items, below.observed, above.users, above.items)

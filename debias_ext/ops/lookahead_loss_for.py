@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from debias_ext.ops._lookahead_inputs import MISSING, ROWS, check_keys
+from debias_ext._inputs import NOT_NEGATIVE, check_keys, number
+from debias_ext.ops._lookahead_inputs import MISSING, ROWS, checked_options, missing_scale
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
 from debias_ext.ops.ips_loss import ips_loss
@@ -54,9 +55,12 @@ def lookahead_loss_for(
     """
     check_keys("lower", lower, _LOWER, ("inputs", "targets"))
     check_keys("upper", upper, _UPPER, ("inputs", "targets"))
+    checked_options("lower", lower)
+    checked_options("upper", upper)
     missing = lower.get("missing")
     if missing is not None:
         check_keys("lower['missing']", missing, _MISSING, _MISSING[:2])
+    lr = number("lr", lr, NOT_NEGATIVE)
     fixed = {name: parameter.detach() for name, parameter in params.items()}
 
     def lower_scores(parameters: Parameters) -> tuple[Tensor, ...]:
@@ -142,4 +146,4 @@ def _lower_loss(scores: tuple[Tensor, ...], lower: Mapping[str, Any]) -> Tensor:
     imputed = pointwise_loss(
         scores[1], pseudo_targets(scores[1], missing["imputations"]), loss=loss, reduction=reduction
     )
-    return total + missing.get("scale", 1.0) * imputed
+    return total + missing_scale(missing) * imputed

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from debias_ext._inputs import validated
-from debias_ext.ops.mf_step import InPlaceStep
+from debias_ext._inputs import integer, validated
+from debias_ext.ops.mf_step import InPlaceStep, eager_only
 from debias_ext.optim import MFOptimizer
 
 _epoch = torch.ops.debias_ext.mf_epoch_.default
@@ -53,12 +53,14 @@ def mf_epoch_order(n: int, generator_seed: int, epoch: int) -> Tensor:
         Sandelius 1962, "A Simple Randomization Procedure".
     """
     arguments = {"n": n, "generator_seed": generator_seed, "epoch": epoch}
-    for name, value in arguments.items():
-        if not isinstance(value, int) or not -(2**63) <= value < 2**63:
-            raise ValueError(f"{name} must be an integer of 64 bits, got {value!r}")
-    return _order(torch.empty(0), n, generator_seed, epoch)
+    checked = [integer(name, value) for name, value in arguments.items()]
+    for name, value in zip(arguments, checked, strict=True):
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"{name} must be an integer of 64 bits, got {value}")
+    return _order(torch.empty(0), *checked)
 
 
+@eager_only
 def mf_epoch_(
     user_factors: Tensor,
     item_factors: Tensor,
@@ -72,7 +74,6 @@ def mf_epoch_(
     epoch: int,
     start: int = 0,
     stop: int | None = None,
-    drop_last: bool = False,
     progress: Callable[[int, int], object] | None = None,
     weights: Tensor | None = None,
     user_bias: Tensor | None = None,
@@ -103,7 +104,6 @@ def mf_epoch_(
         epoch: any integer of 64 bits.
         start: the first batch, to go on within an epoch.
         stop: one past the last batch; None is the end of the epoch.
-        drop_last: leave a last batch of fewer than batch_size samples out.
         progress: called as progress(batches done, batches in all) after every slice of about 50 ms.
         offset, loss, l2, l2_rows, decay_bias, validate: as in `mf_step_`.
         reduction: "sum" or "mean" over each batch.
@@ -119,7 +119,7 @@ def mf_epoch_(
     Notes:
         The epoch runs in slices of about 50 ms that release the interpreter's lock. An interrupt (Ctrl-C, an exception
         in `progress`) takes effect between slices and leaves whole steps behind. Deterministic as `mf_step_`. The order
-        takes 8 N bytes. On CUDA a slice is queued, not waited for.
+        takes 8 N bytes. On CUDA a slice is queued, not waited for. Under torch.compile as `mf_step_`.
 
     Source:
         As `mf_step_`; the order as `mf_epoch_order`.
@@ -135,10 +135,9 @@ def mf_epoch_(
         l2_rows=l2_rows,
         decay_bias=decay_bias,
     )
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
-    batches = step.samples // batch_size if drop_last else -(-step.samples // batch_size)
-    stop = batches if stop is None else stop
+    batch_size = integer("batch_size", batch_size, at_least=1)
+    batches = -(-step.samples // batch_size)
+    start, stop = integer("start", start), batches if stop is None else integer("stop", stop)
     if not 0 <= start <= stop <= batches:
         raise ValueError(f"start and stop must satisfy 0 <= start <= stop <= {batches}, got {start} and {stop}")
     order = mf_epoch_order(step.samples, generator_seed, epoch).to(users.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from debias_ext._autograd import below_autograd, needs_gradient, recording_or_below_autograd, transforms_active
-from debias_ext._inputs import check_tensors, validated
+from debias_ext._inputs import NUMBER_OR_TENSOR, check_tensors, number, validated
 
 _score = torch.ops.debias_ext.mf_score.default
 _backward = torch.ops.debias_ext.mf_score_backward.default
@@ -169,10 +169,7 @@ def checked_offset(offset: float | Tensor) -> tuple[Tensor | None, float]:
     """As a tensor, or as a number beside None."""
     if isinstance(offset, Tensor):
         return offset, 0.0
-    try:
-        return None, float(offset)
-    except (TypeError, ValueError):
-        raise ValueError(f"offset must be a number or a 0-d tensor, got {type(offset).__name__}") from None
+    return None, number("offset", offset, expected=NUMBER_OR_TENSOR)
 
 
 torch.library.register_autograd("debias_ext::mf_score", _FunctionalScore.backward, setup_context=_compiled_context)

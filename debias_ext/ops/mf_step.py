@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from debias_ext._autograd import below_autograd, transforms_active
-from debias_ext._inputs import check_tensors, validated
+from debias_ext._inputs import NOT_NEGATIVE, TABLES, check_tensors, number, validated
 from debias_ext.optim import MFOptimizer
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _step = torch.ops.debias_ext.mf_step_.default
 
@@ -17,6 +20,15 @@ _step = torch.ops.debias_ext.mf_step_.default
 @torch.library.register_fake("debias_ext::mf_step_")
 def _fake_step(user_factors, *arguments):
     return user_factors.new_empty((), dtype=torch.float64)
+
+
+def eager_only(function: Function) -> Function:
+    """The function as it is, which torch.compile calls and does not trace.
+
+    Traced, it would be compiled again for every learning rate and every number of steps.
+    """
+    reason = f"{function.__name__} is one fused operator whose optimizer counts steps in Python: call it outside"
+    return torch.compiler.disable(function, reason=reason)
 
 
 class InPlaceStep:
@@ -42,7 +54,7 @@ class InPlaceStep:
             raise ValueError(f"optimizer must be an MFOptimizer, got {type(optimizer).__name__}")
         if l2_rows not in ("touched", "all"):
             raise ValueError(f"l2_rows must be 'touched' or 'all', got {l2_rows!r}")
-        if not torch.compiler.is_compiling() and transforms_active():
+        if transforms_active():
             raise RuntimeError("a training step in place has no derivative: torch.func transforms do not apply")
         user_factors, item_factors, user_bias, item_bias = tables
         users, items, targets, weights, exposures, pseudo_targets = columns
@@ -64,25 +76,22 @@ class InPlaceStep:
         self.mean = reduction == "mean"
         self.tables = tables
         self.worked = [_working_copy(table) for table in tables]
-        named = zip(("user_factors", "item_factors", "user_bias", "item_bias"), self.worked, strict=True)
+        named = zip(TABLES, self.worked, strict=True)
         self.moments = [moment for name, table in named for moment in optimizer.moments(name, table)]
         self.tensors = (
             *(*self.worked[:2], users, items, targets, weights),
             *(*self.worked[2:], exposures, pseudo_targets, *self.moments),
         )
-        self.options = (loss, reduction, float(offset), optimizer.kind)
-        self.decay = (float(l2), l2_rows == "all", decay_bias)
+        self.options = (loss, reduction, number("offset", offset), optimizer.kind)
+        self.decay = (number("l2", l2, NOT_NEGATIVE), l2_rows == "all", decay_bias)
 
     def run(self, operator: Any, validate: bool, *plan: Any, steps: int = 1) -> Tensor:
         """Calls the operator for the next `steps` steps; returns the summed loss of their samples."""
         optimizer = self.optimizer
-        rule = (optimizer.lr, *optimizer.betas, optimizer.eps, optimizer.steps + 1)
+        rule = (number("lr", optimizer.lr, NOT_NEGATIVE), *optimizer.betas, optimizer.eps, optimizer.steps + 1)
         arguments = (*self.tensors, *self.options, *rule, *self.decay, validate, *plan)
-        if torch.compiler.is_compiling():
+        with below_autograd():
             loss = operator(*arguments)
-        else:
-            with below_autograd():
-                loss = operator(*arguments)
         optimizer.steps += steps
         return loss
 
@@ -91,8 +100,7 @@ class InPlaceStep:
         for table, worked in zip(self.tables, self.worked, strict=True):
             if table is not None and worked is not None and not table.is_contiguous():
                 table.detach().copy_(worked)
-        if not torch.compiler.is_compiling():
-            torch.autograd.graph.increment_version([table for table in self.tables if table is not None])
+        torch.autograd.graph.increment_version([table for table in self.tables if table is not None])
 
 
 def _working_copy(table: Tensor | None) -> Tensor | None:
@@ -101,6 +109,7 @@ def _working_copy(table: Tensor | None) -> Tensor | None:
     return (table.detach() if table.requires_grad else table).contiguous()
 
 
+@eager_only
 def mf_step_(
     user_factors: Tensor,
     item_factors: Tensor,
@@ -164,9 +173,10 @@ def mf_step_(
 
     Notes:
         Rows sum their samples in their order in the batch: the same bits for every number of threads and every launch.
-        NaN in a column or a table propagates to the rows that meet it. On the CPU about B (d + 20) values of working
-        memory are kept for the next step. A table that is not contiguous is copied and written back. No synchronisation
-        but for `validate`.
+        NaN in a column or a table propagates to the rows that meet it. On the CPU B (d + 20) values of working memory,
+        up to 8 million, are kept for the next step. A table that is not contiguous is copied and written back. No
+        synchronisation but for `validate`. torch.compile calls it between its graphs, and refuses it with
+        fullgraph=True.
 
     Source:
         Koren, Bell and Volinsky 2009, "Matrix Factorization Techniques for Recommender Systems", eq. 5, for any loss.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
-from debias_ext._inputs import loss_inputs, validated
+from debias_ext._inputs import NOT_NEGATIVE, loss_inputs, number, validated
 from debias_ext.ops._fake import row_loss_outputs
 
 _op = torch.ops.debias_ext.pair_loss.default
@@ -93,4 +93,5 @@ def pair_loss(
         positive_popularity=positive_popularity,
         negative_popularity=negative_popularity,
     )
-    return _rule(tensors, (gamma, kind, reduction, validated(validate, positive_scores)))
+    options = (number("gamma", gamma, NOT_NEGATIVE), kind, reduction, validated(validate, positive_scores))
+    return _rule(tensors, options)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
-from debias_ext._inputs import loss_inputs, validated
+from debias_ext._inputs import loss_inputs, optional_number, validated
 from debias_ext.ops._fake import row_loss_outputs
 
 _op = torch.ops.debias_ext.relmf_loss.default
@@ -64,4 +64,6 @@ def relmf_loss(
         forms of the local loss).
     """
     tensors = loss_inputs(scores=scores, clicks=clicks, exposures=exposures)
-    return _rule(tensors, (form, clip_min, reduction, validated(validate, scores)))
+    return _rule(
+        tensors, (form, optional_number("clip_min", clip_min, "in (0, 1]"), reduction, validated(validate, scores))
+    )

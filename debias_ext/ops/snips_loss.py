@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import operator
-
 import torch
 from torch import Tensor
 
 from debias_ext import reference
 from debias_ext._autograd import RowLoss
-from debias_ext._inputs import exactly_one, loss_inputs, validated
+from debias_ext._inputs import exactly_one, integer, loss_inputs, number, propensity_bounds, validated
 from debias_ext.ops._fake import row_loss_outputs
 from debias_ext.ops.ips_loss import propensity_argument
 
@@ -39,7 +37,7 @@ def _normaliser(normaliser: tuple[float, int] | None) -> tuple[float | None, int
         return None, 0
     try:
         total, rows = normaliser
-        return float(total), operator.index(rows)
+        return number("sum", total, "positive and finite"), integer("rows", rows)
     except (TypeError, ValueError):
         raise ValueError(f"normaliser must be (sum of 1 / q, number of rows), got {normaliser!r}") from None
 
@@ -93,5 +91,5 @@ def snips_loss(
     source = propensity_logits if propensities is None else propensities
     tensors = loss_inputs(scores=scores, targets=targets, **propensity_argument(source, logits))
     normaliser_sum, rows = _normaliser(normaliser)
-    options = (logits, loss, clip_min, floor, normaliser_sum, rows, validated(validate, scores))
+    options = (logits, loss, *propensity_bounds(clip_min, floor), normaliser_sum, rows, validated(validate, scores))
     return _rule(tensors, options)

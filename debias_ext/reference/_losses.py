@@ -28,6 +28,11 @@ def reduce(rows: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
+def interd_epsilon(dtype: torch.dtype) -> float:
+    """e of InterD's log(L + e)."""
+    return 1e-12 if dtype == torch.float64 else 1e-8
+
+
 def inverse_propensity(
     propensities: Tensor | None, propensity_logits: Tensor | None, clip_min: float | None, floor: float | None
 ) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget, Rated
-from debias_ext.reference._losses import error
+from debias_ext.reference._losses import error, interd_epsilon
 
 
 def block_loss(
@@ -74,7 +74,7 @@ def _doubly_robust(
 def _interd(scores: Tensor, missing: Tensor, target: InterDTarget, epsilon: float | None) -> Tensor:
     biased, debiased = all_scores(target.biased), all_scores(target.debiased)
     if epsilon is None:
-        epsilon = 1e-12 if scores.dtype == torch.float64 else 1e-8
+        epsilon = interd_epsilon(scores.dtype)
     known = torch.zeros_like(scores) if target.variant == "zero" else scores
     biased_loss, debiased_loss = (biased - known).square(), (debiased - known).square()
     if target.variant == "hard":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from debias_ext.reference._losses import reduce
+from debias_ext.reference._losses import interd_epsilon, reduce
 
 
 def interd_loss(
@@ -21,9 +21,10 @@ def interd_loss(
     epsilon: float | None = None,
     reduction: str = "mean",
 ) -> Tensor:
+    """`epsilon`: e of InterD, by default that of the dtype."""
     biased, debiased = biased.detach(), debiased.detach()
     if epsilon is None:
-        epsilon = 1e-12 if scores.dtype == torch.float64 else 1e-8
+        epsilon = interd_epsilon(scores.dtype)
     if ratings is not None:
         known = ratings.detach()
     elif variant == "zero":

@@ -131,10 +131,15 @@ def block_loss(tables: Tables, s: Tensor, lower: Side) -> Tensor:
     every = (torch.outer(user_weight, item_weight).flatten() * (scores(tables, grid) - value).square()).sum()
     if "weights" not in block:
         return every
-    at_user = (lower["users"].unsqueeze(1) == users).long().argmax(1)
-    at_item = (lower["items"].unsqueeze(1) == items).long().argmax(1)
-    constant = user_weight[at_user] * item_weight[at_item] * (s - value).square()
+    constant = user_weight[places(lower["users"], users)] * item_weight[places(lower["items"], items)]
+    constant = constant * (s - value).square()
     return every + (block["weights"] * (s - block["imputations"]).square() - constant).sum()
+
+
+def places(indices: Tensor, block: Tensor) -> Tensor:
+    """Where the indices stand in a block that holds each of them once."""
+    order = block.argsort()
+    return order[torch.searchsorted(block[order], indices)]
 
 
 def touched_norm(tables: Tables, lower: Side) -> Tensor:

@@ -9,6 +9,7 @@ from .data import Dataset, Interactions, Split, from_frame, load
 from .errors import DebiasRecError
 from .evaluation import Comparison, compare, evaluate
 from .methods import load_model
+from .tuning import Tuning, tune
 
 __all__ = [
     "Comparison",
@@ -16,6 +17,7 @@ __all__ = [
     "DebiasRecError",
     "Interactions",
     "Split",
+    "Tuning",
     "__version__",
     "compare",
     "data",
@@ -25,4 +27,5 @@ __all__ = [
     "load_model",
     "methods",
     "propensity",
+    "tune",
 ]

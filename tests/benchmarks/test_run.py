@@ -8,6 +8,7 @@ import pytest
 import torch
 from debiasrec.benchmarks import run
 from debiasrec.benchmarks.harness import OURS, Settings, check_equal
+from debiasrec.benchmarks.machine import peak_bytes
 from debiasrec.benchmarks.results import COLUMNS, PROVENANCE, Result, append_csv, read_csv
 
 TINY = 1e-3
@@ -42,10 +43,28 @@ def test_every_benchmark_compares_equal_things_and_has_goals_for_alternatives_th
     for benchmark in run.all_benchmarks().values():
         case = benchmark.build(64, Settings(scale=TINY))
         assert next(iter(case.alternatives)) == OURS
-        assert len(case.alternatives) > 1
+        assert len(case.alternatives) > 1 or benchmark.peak_bytes is not None
         assert set(benchmark.goals) <= set(case.alternatives)
         eager = benchmark.build(64, Settings(scale=TINY, compiled=False))
         check_equal(eager)
+
+
+def test_the_memory_of_a_call_is_what_it_holds_at_once():
+    taken = peak_bytes(lambda: [torch.ones(10 << 20) for _ in range(2)], "cpu")  # 40 MB each
+    assert 75e6 < taken < 120e6
+    assert peak_bytes(lambda: None, "cpu") < 5e6
+
+
+@pytest.mark.parametrize(("peak", "verdict"), [(199, "met"), (200, "MISSED")])
+def test_memory_has_a_verdict_and_is_printed(peak, verdict, capsys):
+    from debiasrec.benchmarks.table import report
+    from rich.console import Console
+
+    row = result(alternative=OURS, must=None, aim=None, ratio=1.0, peak_bytes=peak * 10**6, most_bytes=200 * 10**6)
+    Console(width=100).print(report([row], [], full_size=True))
+    printed = capsys.readouterr().out
+    assert verdict in printed
+    assert f"{peak} MB beside the inputs (at most 200 MB)" in printed
 
 
 def test_a_csv_file_grows_and_reads_back_to_the_last_bit(tmp_path):
@@ -53,7 +72,9 @@ def test_a_csv_file_grows_and_reads_back_to_the_last_bit(tmp_path):
     first, second = result(), result(alternative=OURS, must=None, aim=None, ratio=1.0)
     append_csv(path, [first], stamp)
     append_csv(path, [second], stamp)
-    assert read_csv(path) == [first, second]
+    third = result(alternative=OURS, peak_bytes=5, most_bytes=200)
+    append_csv(path, [third], stamp)
+    assert read_csv(path) == [first, second, third]
     with path.open(newline="") as file:
         assert next(csv.reader(file)) == list(COLUMNS)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import ConstantTarget, DRTarget, FactorTables, InterDTarget, reference
+from debias_ext.reference._losses import interd_epsilon
 
 TABLES = ("user_factors", "item_factors", "user_bias", "item_bias")
 RATED = (*TABLES, "targets", "weights")
@@ -95,7 +96,7 @@ class Block:
     def expected(self, **options: Any) -> list[Tensor]:
         """In float64, with the epsilon of the dtype that the kernels compute in."""
         dtype = self.tensors["user_factors"].dtype
-        return self.double().results("reference", epsilon=1e-12 if dtype == torch.float64 else 1e-8, **options)
+        return self.double().results("reference", epsilon=interd_epsilon(dtype), **options)
 
 
 def sample(

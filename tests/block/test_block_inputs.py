@@ -85,8 +85,9 @@ def test_unchecked_indices_out_of_range_make_the_loss_nan_on_cuda_and_raise_on_t
 def test_rated_is_three_or_four_tensors(device: Device) -> None:
     block = sample("join", device=device.tensors)
     t = block.tensors
-    for rated in ((), (t["rows"], t["columns"]), t["rows"], 5 * (t["rows"],)):
-        with pytest.raises(ValueError, match=r"^rated must be \(rows, columns, targets"):
+    pair, five = (t["rows"], t["columns"]), 5 * (t["rows"],)
+    for rated, got in (((), "0 values"), (pair, "2 values"), (t["rows"], "Tensor"), (five, "5 values")):
+        with pytest.raises(ValueError, match=rf"^rated must be \(rows, columns, targets.*, got {got}$"):
             block_loss(t["user_factors"], t["item_factors"], rated=rated, unobserved=ConstantTarget(0.0))
 
 
@@ -98,7 +99,7 @@ def test_options() -> None:
     refuse(
         block, "^unobserved.rated must be 'join' or 'replace', got 'both'", unobserved=ConstantTarget(0.0, rated="both")
     )
-    refuse(block, "^unobserved.value must be a number, got str", unobserved=ConstantTarget("one"))
+    refuse(block, "^unobserved.value must be a number or a 0-d tensor, got str", unobserved=ConstantTarget("one"))
     refuse(
         block,
         "must be given together, got rated_values alone",

@@ -30,7 +30,16 @@ SANITIZERS = {
     "thread": ("-O1", "-fno-omit-frame-pointer", "-fsanitize=thread"),
 }
 CPU_COMMON = ("segment", "simd")
-THREADED = ("additive_weights", "interd", "mf_score", "pointwise_loss", "ranking")
+BORROWED = {"lookahead": ("block/gram_cuda.cu",)}  # kernels of another family that a family's kernels call
+_ROWS = ("additive_weights", "interd", "mf_score", "pointwise_loss", "ranking")
+_FACTORS = ("frontdoor", "mf_loss", "mf_step", "topk")
+_HELPERS = ("mf_step/batch.cpp", "mf_step/epoch_order.cpp", "sampling/pair_sampler.cpp", "topk/topk_screen.cpp")
+THREADED = {  # what the programs of tests/sanitizers run on several threads, beside the files of CPU_COMMON
+    "cpu_threads": [*(f"{family}/*_cpu.cpp" for family in _ROWS), "ranking/group_index.cpp"],
+    "cpu_threads_factors": [*(f"{family}/*_cpu.cpp" for family in _FACTORS), *_HELPERS],
+    "cpu_threads_blocks": ["block/*_cpu.cpp", "block/rated_order.cpp", "lookahead/*_cpu.cpp"],
+    "planted_race": [],
+}
 RUN_TIME = ("cuda_emulation.cpp", "synchronisation.cpp", "fiber.cpp")  # never instrumented
 
 
@@ -114,6 +123,7 @@ def build_harness(family: str, sanitizer: str) -> Path:
     """The program of tests/cuda_emulation/harness_<family>.cpp with every .cu file of that family."""
     folders = [ROOT / "csrc" / family, HERE / family]
     kernels = sorted(path for folder in folders for path in folder.glob("*_cuda.cu"))
+    kernels += [ROOT / "csrc" / name for name in BORROWED.get(family, ())]
     if not kernels:
         raise BuildError(f"no *_cuda.cu in {' or '.join(map(str, folders))}")
     return build_program(family, [HERE / f"harness_{family}.cpp", *kernels], sanitizer)
@@ -125,13 +135,12 @@ def build_planted_faults(sanitizer: str) -> Path:
 
 
 def build_threads(name: str) -> Path:
-    """tests/sanitizers/<name>.cpp with the kernels of THREADED, on plain threads, under the "thread" sanitizer."""
+    """tests/sanitizers/<name>.cpp with its kernels, on plain threads, under the "thread" sanitizer."""
     sanitizers = ROOT / "tests" / "sanitizers"
     flags = (*SANITIZERS["thread"], "-fopenmp-simd", "-Wno-psabi")
     flags += tuple(f"-I{path}" for path in (sanitizers / "threads", ROOT / "csrc", ROOT / "tests"))
-    kernels = [path for family in THREADED for path in ROOT.glob(f"csrc/{family}/*_cpu.cpp")]
+    kernels = [path for pattern in THREADED[name] for path in ROOT.glob(f"csrc/{pattern}")]
     kernels += [*(ROOT / "csrc" / "common" / f"{file}.cpp" for file in CPU_COMMON)]
-    kernels += ROOT.glob("csrc/ranking/group_index.cpp")
     sources = [(path, flags, f"threads/{path.parent.name}") for path in (sanitizers / f"{name}.cpp", *sorted(kernels))]
     return _build(BUILD / "threads" / name, sources, (*flags, "-pthread"))
 

@@ -44,6 +44,8 @@ struct Problem {
         excluding(exclude) {
     std::mt19937 generator(6);
     for (int64_t& sample : index) sample = static_cast<int64_t>(generator() % n);
+    sorted_index = index;
+    std::sort(sorted_index.begin(), sorted_index.end());
   }
 
   FrontdoorArgs<T> args() const {
@@ -53,6 +55,7 @@ struct Problem {
             weight.data(),
             bias.data(),
             excluding ? index.data() : nullptr,
+            excluding ? sorted_index.data() : nullptr,
             logits,
             excluding,
             m,
@@ -121,7 +124,7 @@ struct Problem {
 
   int64_t n, k, m, h;
   std::vector<T> context, mediators, attention, weight, bias, grad;
-  std::vector<int64_t> index;
+  std::vector<int64_t> index, sorted_index;
   bool logits, excluding;
 };
 

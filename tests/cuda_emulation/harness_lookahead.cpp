@@ -1,190 +1,165 @@
-// lookahead_loss on the emulated device against a plain loop, on exact-size heap blocks.
-#include <algorithm>
-#include <numeric>
-
-#include "harness.h"
-#include "lookahead/lookahead_kernels.h"
+// lookahead_loss, with and without a block, on the emulated device against a plain loop, on exact-size heap blocks.
+#include "lookahead_problem.h"
 
 using namespace harness;
-using debias::LookaheadArgs;
-using debias::LookaheadWorkspace;
 
 namespace {
 
-constexpr int64_t kUsers = 9, kItems = 7;
-
-// One table's half of the workspace; sorts and scans, which torch gives otherwise, are done here.
 template <class Index>
-struct Side {
-  Side(int64_t n, int64_t m, int64_t d)
-      : order(n),
-        slots(n),
-        rows(n),
-        begins(n),
-        sample_slots(n),
-        keys(m),
-        sorted_keys(m),
-        lower_order(m),
-        stepped(n * d),
-        stepped_bias(n),
-        response(n * d),
-        response_bias(n),
-        gradient(n * d),
-        gradient_bias(n) {}
+float run(Problem<Index>& problem, bool adam) {
+  const LookaheadArgs<float, Index> args = problem.arguments(adam);
+  Device<Index> device(args, problem.upper_users, problem.upper_items);
+  device.users.sort_lower(device.users.keys);
+  device.items.sort_lower(device.items.keys);
+  debias::cuda::lookahead_loss(args, device.workspace(adam), device.loss.data(), nullptr);
+  return device.loss[0];
+}
 
-  debias::LookaheadSlots<float> pointers(bool adam) {
-    return {order.data(),
+double slope_of(const std::function<double(double)>& value) { return (value(1e-4) - value(-1e-4)) / 2e-4; }
+
+// One side of a block of all rows of the table, the last one first.
+template <class Index>
+struct BlockSide {
+  BlockSide(int64_t count, int64_t n, int64_t m, int64_t d)
+      : rows(count),
+        order(count),
+        slots(count),
+        slot_rows(n),
+        local(m),
+        factors(count * d),
+        gradient(factors.size()),
+        direction(factors.size()),
+        bias(count),
+        weight(count),
+        value(1),
+        gradient_bias(count),
+        direction_bias(count),
+        contraction(count),
+        pair_weight(m),
+        gram((d + 2) * debias::gram_width(d)),
+        cross(gram.size()) {
+    for (int64_t r = 0; r < count; ++r) rows[r] = static_cast<Index>(count - 1 - r);
+  }
+
+  debias::LookaheadBlockSide<float> pointers(bool is_user) {
+    Side<Index>::sort(rows, sorted, order);
+    return {static_cast<int64_t>(rows.size()),
+            order.data(),
             slots.data(),
-            rows.data(),
-            begins.data(),
-            sample_slots.data(),
-            keys.data(),
-            sorted_keys.data(),
-            lower_order.data(),
-            stepped.data(),
-            stepped_bias.data(),
-            adam ? response.data() : nullptr,
-            adam ? response_bias.data() : nullptr,
+            slot_rows.data(),
+            local.data(),
+            factors.data(),
+            bias.data(),
+            weight.data(),
+            is_user ? nullptr : value.data(),
             gradient.data(),
-            gradient_bias.data()};
+            gradient_bias.data(),
+            direction.data(),
+            direction_bias.data(),
+            contraction.data(),
+            pair_weight.data(),
+            gram.data(),
+            cross.data()};
   }
 
-  void sort_upper(const std::vector<Index>& indices) {
-    sort(indices, sorted, order);
-    int64_t slot = 0;
-    for (size_t p = 0; p < sorted.size(); ++p) slots[p] = slot += p == 0 || sorted[p] != sorted[p - 1];
-  }
-
-  void sort_lower() { sort(keys, sorted_keys, lower_order); }
-
-  std::vector<Index> sorted;
-  std::vector<int64_t> order, slots, rows, begins, sample_slots, keys, sorted_keys, lower_order;
-  std::vector<float> stepped, stepped_bias, response, response_bias, gradient, gradient_bias;
-
- private:
-  template <class V>
-  static void sort(const std::vector<V>& values, std::vector<V>& sorted_values, std::vector<int64_t>& positions) {
-    std::iota(positions.begin(), positions.end(), int64_t{0});
-    std::stable_sort(positions.begin(), positions.end(), [&](int64_t a, int64_t b) { return values[a] < values[b]; });
-    sorted_values.clear();
-    for (const int64_t k : positions) sorted_values.push_back(values[k]);
-  }
+  std::vector<Index> rows, sorted;
+  std::vector<int64_t> order, slots, slot_rows, local;
+  std::vector<float> factors, gradient, direction;
+  std::vector<float> bias, weight, value, gradient_bias, direction_bias, contraction, pair_weight;
+  std::vector<double> gram, cross;
 };
 
-// Squared errors, weights on the lower rows.
+// The block's weights and value, the rated pairs' own weights and targets, and the gradients to all of these.
 template <class Index>
-struct Problem {
-  Problem(int64_t n_upper, int64_t n_lower, int64_t factors)
-      : n(n_upper),
-        m(n_lower),
-        d(factors),
-        p(uniform(kUsers * d, -1, 1, 1)),
-        q(uniform(kItems * d, -1, 1, 2)),
-        a(uniform(kUsers, -1, 1, 3)),
-        b(uniform(kItems, -1, 1, 4)),
-        targets(uniform(m, 0, 1, 5)),
-        weights(uniform(m, 0, 2, 6)),
-        upper_targets(uniform(n, 0, 1, 7)),
-        grad_targets(m),
-        grad_weights(m),
-        grad_upper_targets(n),
-        lower_users(indices<Index>(m, kUsers, 8)),
-        lower_items(indices<Index>(m, kItems, 9)),
-        upper_users(indices<Index>(n, kUsers, 10)),
-        upper_items(indices<Index>(n, kItems, 11)) {}
-
-  float run(bool adam) {
-    exp_avg = uniform(kUsers * d, -1, 1, 12);
-    exp_avg_sq = uniform(kUsers * d, 0, 1, 13);
-    LookaheadArgs<float, Index> args{};
-    const float *first = adam ? exp_avg.data() : nullptr, *second = adam ? exp_avg_sq.data() : nullptr;
-    args.user_table = {p.data(), a.data(), first, second, first, second, kUsers};
-    args.item_table = {q.data(), b.data(), first, second, first, second, kItems};
-    args.step.lr = lr;
-    args.step.l2 = l2;
-    if (adam) args.step = {lr, l2, 1, 0.9, 0.99, 1e-3, 0.5, 0.2};
-    args.factors = d;
-    args.lower.users = lower_users.data();
-    args.lower.items = lower_items.data();
-    args.lower.targets = targets.data();
-    args.lower.source = weights.data();
-    args.lower.grad_targets = grad_targets.data();
-    args.lower.grad_source = grad_weights.data();
-    args.lower.n = args.lower.n_rated = m;
-    args.lower.coefficient = args.upper.coefficient = 1;
-    args.lower.kind = {debias::LookaheadLoss::mse, debias::LookaheadSource::weights, 0, 0, INFINITY};
-    args.upper.kind = {debias::LookaheadLoss::mse, debias::LookaheadSource::unit, 0, 0, INFINITY};
-    args.upper.users = upper_users.data();
-    args.upper.items = upper_items.data();
-    args.upper.targets = upper_targets.data();
-    args.upper.grad_targets = grad_upper_targets.data();
-    args.upper.n = args.upper.n_rated = n;
-    Side<Index> users(n, m, d), items(n, m, d);
-    std::vector<float> scores(m), slopes(m), upper_slopes(n), values(n), loss(1);
-    users.sort_upper(upper_users);
-    items.sort_upper(upper_items);
-    const auto workspace = [&] {
-      return LookaheadWorkspace<float>{{users.pointers(adam), items.pointers(adam)},
-                                       scores.data(),
-                                       slopes.data(),
-                                       upper_slopes.data(),
-                                       values.data()};
-    };
-    debias::cuda::lookahead_match(args, workspace(), users.sorted.data(), items.sorted.data(), nullptr);
-    users.sort_lower();
-    items.sort_lower();
-    debias::cuda::lookahead_loss(args, workspace(), loss.data(), nullptr);
-    return loss[0];
+struct Block {
+  explicit Block(Problem<Index>& of)
+      : problem(of),
+        users(kUsers, of.n, of.m, of.d),
+        items(kItems, of.n, of.m, of.d),
+        inputs{uniform(kUsers, 0, 1, 14),
+               uniform(kItems, 0, 1, 15),
+               {0.3f},
+               uniform(of.m, 0, 1, 16),
+               uniform(of.m, -1, 1, 17)} {
+    for (const std::vector<float>& input : inputs) gradients.emplace_back(input.size());
+    args.pairs = of.arguments(false);
+    args.user_weight = inputs[0].data(), args.grad_user_weight = gradients[0].data();
+    args.item_weight = inputs[1].data(), args.grad_item_weight = gradients[1].data();
+    args.value = inputs[2].data(), args.grad_value = gradients[2].data();
+    args.weights = inputs[3].data(), args.grad_weights = gradients[3].data();
+    args.imputations = inputs[4].data(), args.grad_imputations = gradients[4].data();
   }
 
-  // The upper loss after a plain step, in double, with weight k moved by `move`.
-  double expected(int64_t k = -1, double move = 0) const {
-    std::vector<double> gp(p.size()), gq(q.size()), ga(a.size()), gb(b.size());
-    std::vector<char> user(kUsers), item(kItems);
-    for (int64_t j = 0; j < m; ++j) {
-      const int64_t u = lower_users[j], i = lower_items[j];
-      const double slope = 2 * (weights[j] + (j == k ? move : 0)) * (score(p, q, a, b, u, i) - targets[j]);
-      for (int64_t f = 0; f < d; ++f) {
-        gp[u * d + f] += slope * q[i * d + f];
-        gq[i * d + f] += slope * p[u * d + f];
-      }
-      ga[u] += slope;
-      gb[i] += slope;
-      user[u] = item[i] = 1;
+  float run() {
+    args.users = users.rows.data(), args.m = static_cast<int64_t>(users.rows.size());
+    args.items = items.rows.data(), args.n = static_cast<int64_t>(items.rows.size());
+    Device<Index> device(args.pairs, problem.upper_users, problem.upper_items);
+    LookaheadWorkspace<float> work = device.workspace(false);
+    std::vector<float> pair_value(problem.m);
+    std::vector<double> shares(debias::cuda::gram_products_workspace(kUsers, problem.d, problem.d));
+    std::vector<int64_t> found(4);
+    const debias::LookaheadBlockWorkspace<float> block{
+        {users.pointers(true), items.pointers(false)}, pair_value.data(), shares.data(), found.data()};
+    debias::cuda::lookahead_block_match(args, work, block, users.sorted.data(), items.sorted.data(), nullptr);
+    faults = debias::cuda::read_faults(found.data(), nullptr);
+    device.users.sort_lower(users.local);
+    device.items.sort_lower(items.local);
+    for (int which = 0; which < 2; ++which) {
+      work.sides[which].block_rows = block.sides[which].slot_rows;
+      work.sides[which].block_gradient = block.sides[which].gradient;
+      work.sides[which].block_gradient_bias = block.sides[which].gradient_bias;
     }
-    std::vector<double> p2(p.begin(), p.end()), q2(q.begin(), q.end()), a2(a.begin(), a.end()), b2(b.begin(), b.end());
-    for (size_t j = 0; j < p2.size(); ++j) p2[j] -= lr * (gp[j] + (user[j / d] ? l2 * p[j] : 0));
-    for (size_t j = 0; j < q2.size(); ++j) q2[j] -= lr * (gq[j] + (item[j / d] ? l2 * q[j] : 0));
-    for (size_t j = 0; j < a2.size(); ++j) a2[j] -= lr * ga[j];
-    for (size_t j = 0; j < b2.size(); ++j) b2[j] -= lr * gb[j];
-    double loss = 0;
-    for (int64_t j = 0; j < n; ++j)
-      loss += std::pow(score(p2, q2, a2, b2, upper_users[j], upper_items[j]) - upper_targets[j], 2);
-    return loss;
+    debias::cuda::lookahead_block_loss(args, work, block, device.loss.data(), nullptr);
+    return device.loss[0];
   }
 
-  template <class V>
-  double score(const V& left, const V& right, const V& c, const V& e, int64_t u, int64_t i) const {
-    double sum = static_cast<double>(c[u]) + e[i];
-    for (int64_t f = 0; f < d; ++f) sum += static_cast<double>(left[u * d + f]) * right[i * d + f];
-    return sum;
+  // Number k of input `which` moved.
+  double expected(size_t which, size_t k, double move) const {
+    std::vector<std::vector<double>> at;
+    for (const std::vector<float>& input : inputs) at.emplace_back(input.begin(), input.end());
+    if (k < at[which].size()) at[which][k] += move;
+    std::vector<Slope> slopes = problem.slopes();
+    const auto of_all = [&](int64_t u, int64_t i) {  // rows of the block stand in reverse
+      const double s = problem.score(problem.p, problem.q, problem.a, problem.b, u, i);
+      return 2 * at[0][kUsers - 1 - u] * at[1][kItems - 1 - i] * (s - at[2][0]);
+    };
+    for (size_t j = 0; j < problem.lower_users.size(); ++j) {
+      Slope& to = slopes[j];
+      const double s = problem.score(problem.p, problem.q, problem.a, problem.b, to.user, to.item);
+      to.slope += 2 * at[3][j] * (s - at[4][j]) - of_all(to.user, to.item);
+    }
+    for (int64_t u = 0; u < kUsers; ++u)
+      for (int64_t i = 0; i < kItems; ++i) slopes.push_back({u, i, of_all(u, i)});
+    return problem.expected(slopes);
   }
 
-  int64_t n, m, d;
-  double lr = 0.1, l2 = 0.3;
-  std::vector<float> p, q, a, b, targets, weights, upper_targets, grad_targets, grad_weights, grad_upper_targets;
-  std::vector<float> exp_avg, exp_avg_sq;
-  std::vector<Index> lower_users, lower_items, upper_users, upper_items;
+  Problem<Index>& problem;
+  debias::LookaheadBlockArgs<float, Index> args{};
+  BlockSide<Index> users, items;
+  std::vector<std::vector<float>> inputs, gradients;
+  debias::BlockFaults faults{};
 };
 
 template <class Index>
 void check(int64_t n, int64_t m, int64_t d) {
   Problem<Index> problem(n, m, d);
-  expect_close("loss", problem.run(false), problem.expected(), 1e-4);
+  expect_close("loss", run(problem, false), problem.expected(problem.slopes()), 1e-4);
   for (int64_t k = 0; k < m; ++k) {
-    const double wanted = (problem.expected(k, 1e-4) - problem.expected(k, -1e-4)) / 2e-4;
+    const double wanted = slope_of([&](double move) { return problem.expected(problem.slopes(k, move)); });
     expect_close("weight " + std::to_string(k), problem.grad_weights[k], wanted, 1e-3);
   }
+}
+
+template <class Index>
+void check_block(int64_t n, int64_t m, int64_t d) {
+  Problem<Index> problem(n, m, d);
+  problem.lr = 0.01;
+  Block<Index> block(problem);
+  expect_close("loss", block.run(), block.expected(0, 0, 0), 1e-4);
+  for (size_t which = 0; which < block.inputs.size(); ++which)
+    for (size_t k = 0; k < block.inputs[which].size(); ++k)
+      expect_close("input " + std::to_string(which) + ", " + std::to_string(k), block.gradients[which][k],
+                   slope_of([&](double move) { return block.expected(which, k, move); }), 1e-3);
 }
 
 }  // namespace
@@ -203,7 +178,7 @@ HARNESS_CASE(empty_batches_do_nothing) {
 
 HARNESS_CASE(adam_reads_its_moments_within_bounds) {
   Problem<int64_t> problem(8, 11, 4);
-  expect(std::isfinite(problem.run(true)), "a finite loss");
+  expect(std::isfinite(run(problem, true)), "a finite loss");
   for (const float gradient : problem.grad_weights) expect(std::isfinite(gradient), "a finite gradient");
 }
 
@@ -211,10 +186,10 @@ HARNESS_CASE(indices_out_of_range_are_not_read) {
   Problem<int64_t> lower(6, 12, 5), upper(6, 12, 5);
   lower.lower_users[3] = kUsers;
   lower.lower_items[4] = -1;
-  expect(std::isfinite(lower.run(false)), "a lower row outside the tables is left out");
+  expect(std::isfinite(run(lower, false)), "a lower row outside the tables is left out");
   expect(lower.grad_weights[3] == 0 && lower.grad_weights[4] == 0, "and has no gradient");
   upper.upper_items[2] = int64_t{1} << 40;
-  expect(std::isnan(upper.run(false)), "an upper row outside the tables makes the loss NaN");
+  expect(std::isnan(run(upper, false)), "an upper row outside the tables makes the loss NaN");
 }
 
 HARNESS_CASE(the_first_invalid_row_is_found) {
@@ -229,4 +204,25 @@ HARNESS_CASE(the_first_invalid_row_is_found) {
   propensities[31] = 0;
   propensities[17] = 2;
   expect(debias::cuda::first_invalid_row(rows, workspace.data(), nullptr).row == 17, "first of two");
+}
+
+HARNESS_CASE(a_block_matches_a_loop_over_its_pairs) {
+  check_block<int64_t>(6, 12, 5);
+  check_block<int32_t>(20, 30, 17);
+  check_block<int64_t>(0, 5, 3);
+  check_block<int64_t>(5, 0, 3);
+}
+
+HARNESS_CASE(faults_of_a_block_are_found_and_not_read) {
+  Problem<int64_t> problem(6, 12, 5);
+  Block<int64_t> sound(problem);
+  sound.run();
+  expect(sound.faults.twice[0] == -1 && sound.faults.outside[1] == -1, "all is well");
+  Block<int64_t> faulty(problem);
+  faulty.users.rows[4] = faulty.users.rows[2];
+  faulty.items.rows[3] = int64_t{1} << 40;
+  problem.lower_items[7] = -1;
+  faulty.run();
+  expect(faulty.faults.twice[0] == 4 && faulty.faults.twice[1] == -1, "a user that comes twice");
+  expect(faulty.faults.outside[1] >= 0 && faulty.faults.outside[1] <= 7, "an item outside the block");
 }

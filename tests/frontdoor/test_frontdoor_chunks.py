@@ -6,6 +6,8 @@ import pytest
 import torch
 from frontdoor.cases import problem
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from debias_ext import _frontdoor_chunks, frontdoor_aggregate, reference
 
@@ -79,6 +81,32 @@ def test_the_head_never_sees_more_than_a_chunk(small_chunks: None) -> None:
     assert sum(seen) == 2 * 6 * 2 * 11 * 3  # once forward, once in the backward pass
 
 
+@pytest.mark.parametrize("exclude", ["self", "index"])
+def test_nothing_as_large_as_samples_times_context_is_made(exclude: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_frontdoor_chunks, "CHUNK", 1 << 8)
+    case = problem(64, 1, 64, 2, exclude=exclude)
+    sizes = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            sizes.extend(x.numel() for x in tree_leaves(result) if isinstance(x, Tensor))
+            return result
+
+    context, mediators, attention, *_ = case.leaves()
+    with Watch():
+        value = frontdoor_aggregate(context, mediators, attention, deep_head(2), **case.options)
+        value.sum().backward()
+    assert max(sizes) < 64 * 64 / 2
+
+
+def test_a_sample_without_context_rows_is_nan_and_alone_in_it() -> None:
+    context, mediators, attention, *_ = problem(3, 2, 2, 3).leaves()
+    index = torch.tensor([1, 1])
+    value = frontdoor_aggregate(context, mediators, attention, deep_head(3), exclude_self=True, context_index=index)
+    assert value.isnan().tolist() == [False, True, False]
+
+
 def test_empty_inputs() -> None:
     for size in ((0, 3, 7, 4), (5, 0, 7, 4)):
         context, mediators, attention, *_ = problem(*size).leaves()
@@ -102,3 +130,20 @@ def test_a_bad_shape_is_named(position: int, shape: tuple[int, ...], message: st
     tensors[position] = torch.zeros(shape, dtype=torch.float64)
     with pytest.raises(ValueError, match=message):
         frontdoor_aggregate(*tensors, deep_head(4))
+
+
+@pytest.mark.parametrize(
+    ("position", "dtype", "message"),
+    [
+        (0, torch.int64, "context must be float32 or float64, got int64"),
+        (0, torch.float16, "context must be float32 or float64, got float16"),
+        (1, torch.float32, "mediators must have the dtype of context, float64, got float32"),
+        (2, torch.float32, "attention must have the dtype of context, float64, got float32"),
+    ],
+)
+def test_a_bad_dtype_is_named_for_any_head(position: int, dtype: torch.dtype, message: str) -> None:
+    *tensors, weight, bias = problem().tensors
+    tensors[position] = tensors[position].to(dtype)
+    for head in (deep_head(4), (weight, bias)):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            frontdoor_aggregate(*tensors, head)

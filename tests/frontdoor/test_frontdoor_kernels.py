@@ -64,9 +64,9 @@ def test_memory_stays_far_below_the_whole_tensor() -> None:
     script = """
 import resource, torch
 from debias_ext import frontdoor_aggregate
-torch.manual_seed(0)
+generator = torch.Generator().manual_seed(0)
 def run(n):
-    tensors = [torch.randn(s).requires_grad_() for s in ((n, 16), (n, 8, 16), (n, 8), (16,), (1,))]
+    tensors = [torch.randn(s, generator=generator).requires_grad_() for s in ((n, 16), (n, 8, 16), (n, 8), (16,), (1,))]
     context, mediators, logits, weight, bias = tensors
     frontdoor_aggregate(context, mediators, None, (weight, bias), attention_logits=logits).sum().backward()
 run(8)

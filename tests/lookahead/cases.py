@@ -199,3 +199,32 @@ def gradients(function: Callable[..., Tensor], case: Case) -> list[Tensor]:
     value = function(*leaves)
     got = torch.autograd.grad(value, leaves, allow_unused=True)
     return [value.detach(), *(torch.zeros_like(x) if g is None else g for g, x in zip(got, leaves, strict=True))]
+
+
+def assert_equal_to_reference(case: Case, tolerance: float, *, equal_nan: bool = False) -> None:
+    """The value and every gradient against those of the reference in float64."""
+    expected = gradients(case.double().reference, case.double())
+    for name, got, wanted in zip(["loss", *case.names()], gradients(case.fused, case), expected, strict=True):
+        atol = tolerance * max(1.0, float(wanted.abs().max()) if wanted.numel() else 0.0)
+        where = lambda message, name=name: f"{name}: {message}"  # noqa: E731
+        torch.testing.assert_close(
+            got.double().cpu(), wanted.cpu(), rtol=tolerance, atol=atol, equal_nan=equal_nan, msg=where
+        )
+
+
+def of_model(case: Case) -> Case:
+    """The same call for lookahead_loss_for: the tables as parameters, users and items as inputs."""
+    return Case({"params": case.tables}, _with_inputs(case.lower), _with_inputs(case.upper), {"lr": case.options["lr"]})
+
+
+def _with_inputs(side: dict[str, Any]) -> dict[str, Any]:
+    changed = {key: value for key, value in side.items() if key not in ("users", "items")}
+    changed["inputs"] = (side["users"], side["items"])
+    if "missing" in side:
+        changed["missing"] = _with_inputs(side["missing"])
+    return changed
+
+
+def factors(params: dict[str, Tensor], users: Tensor, items: Tensor) -> Tensor:
+    """The scores of lookahead_loss with an item bias."""
+    return (params["user_factors"][users] * params["item_factors"][items]).sum(1) + params["item_bias"][items]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from conftest import call_emulated_kernels
-from lookahead.cases import Case, Maker, gradients
+from conftest import Device
+from lookahead.cases import Case, Maker, assert_equal_to_reference, gradients
 from lookahead.test_lookahead_derivatives import operator_arguments
 from torch import Tensor
 
@@ -29,6 +32,7 @@ def block_case(
     dtype: torch.dtype = torch.float64,
     index: torch.dtype = torch.int64,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Case:
     make, (n_users, n_items, d) = Maker(seed, dtype, index), tables
     users = torch.randperm(n_users, generator=make.generator)[:m]
@@ -50,24 +54,16 @@ def block_case(
     if adam:
         moments = {key: {k: make.floats(key, *t.shape) for k, t in given.items()} for key in ("exp_avg", "exp_avg_sq")}
         options["assumed"] = {**moments, "step": 4}
-    return Case(given, lower, {**above, "reduction": "sum"}, options)
-
-
-def assert_equal_to_reference(case: Case, tolerance: float = 1e-10) -> None:
-    expected = gradients(case.double().reference, case.double())
-    for name, got, wanted in zip(["loss", *case.names()], gradients(case.fused, case), expected, strict=True):
-        atol = tolerance * max(1.0, float(wanted.abs().max()) if wanted.numel() else 0.0)
-        where = lambda message, name=name: f"{name}: {message}"  # noqa: E731
-        torch.testing.assert_close(got.double(), wanted, rtol=tolerance, atol=atol, msg=where)
+    return Case(given, lower, {**above, "reduction": "sum"}, options).map(lambda tensor: tensor.to(device))
 
 
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("source", [None, "weights", "propensities", "propensity_logits"])
-def test_equals_the_enumerated_pairs(own: bool, bias: bool, source: str | None) -> None:
-    case = block_case(own=own, bias=bias, source=source)
+def test_equals_the_enumerated_pairs(own: bool, bias: bool, source: str | None, device: Device) -> None:
+    case = block_case(own=own, bias=bias, source=source, device=device.tensors)
     assert all(bool(g.any()) for g in gradients(case.reference, case)[1:])
-    assert_equal_to_reference(case)
+    assert_equal_to_reference(case, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -85,36 +81,54 @@ def test_equals_the_enumerated_pairs(own: bool, bias: bool, source: str | None) 
     ],
     ids=str,
 )
-def test_shapes(options: dict[str, Any]) -> None:
-    assert_equal_to_reference(block_case(**options))
+def test_shapes(options: dict[str, Any], device: Device) -> None:
+    assert_equal_to_reference(block_case(**options, device=device.tensors), 1e-10)
 
 
 def test_calls_leave_nothing_behind() -> None:
     """The memory that calls share: Adam, then a plain step, then other sizes."""
     for options in ({"adam": True}, {}, {"tables": (40, 30, 17), "m": 33, "n": 21, "rated": 300}, {"rated": 0}, {}):
-        assert_equal_to_reference(block_case(**options))
+        assert_equal_to_reference(block_case(**options), 1e-10)
 
 
-def test_float32() -> None:
-    assert_equal_to_reference(block_case(dtype=torch.float32), 1e-4)
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
-def test_default_weights_are_one_and_the_value_may_be_a_number() -> None:
-    case = block_case(own=False)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_every_dtype(dtype: torch.dtype, device: Device) -> None:
+    case = block_case(dtype=dtype, device=device.tensors)
+    if dtype not in device.floats:
+        with pytest.raises(ValueError, match="user_factors must be float32 or float64"):
+            case.fused()
+        return
+    assert_equal_to_reference(case, TOLERANCE[dtype])
+
+
+def test_only_the_asked_gradients_are_given(device: Device) -> None:
+    case = block_case(device=device.tensors)
+    for k, wanted in enumerate(gradients(case.fused, case)[1:]):
+        leaves = [leaf.detach() for leaf in case.leaves()]
+        leaves[k].requires_grad_()
+        (got,) = torch.autograd.grad(case.fused(*leaves), leaves[k])
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
+def test_default_weights_are_one_and_the_value_may_be_a_number(device: Device) -> None:
+    case = block_case(own=False, device=device.tensors)
     block = case.lower["block"]
-    block["user_weight"], block["item_weight"] = torch.ones(7).double(), torch.ones(5).double()
-    block["value"] = torch.tensor(0.25, dtype=torch.float64)
+    block["user_weight"], block["item_weight"] = (torch.ones_like(block[k]) for k in ("user_weight", "item_weight"))
+    block["value"] = torch.full_like(block["value"], 0.25)
     wanted = case.fused()
     case.lower["block"] = {"users": block["users"], "items": block["items"], "value": 0.25}
     torch.testing.assert_close(case.fused(), wanted, rtol=0, atol=0)
 
 
-def test_rows_outside_the_block_stay_where_they_are() -> None:
-    case = block_case(upper=4)
+def test_rows_outside_the_block_stay_where_they_are(device: Device) -> None:
+    case = block_case(upper=4, device=device.tensors)
     outside = [u for u in range(12) if u not in case.lower["block"]["users"].tolist()]
     beyond = [i for i in range(9) if i not in case.lower["block"]["items"].tolist()]
-    case.upper["users"] = torch.tensor(outside[:4])
-    case.upper["items"] = torch.tensor(beyond[:4])
+    case.upper["users"] = torch.tensor(outside[:4], device=device.tensors)
+    case.upper["items"] = torch.tensor(beyond[:4], device=device.tensors)
     value, *got = gradients(case.fused, case)
     case.options["lr"] = 0.0
     torch.testing.assert_close(value, case.fused())
@@ -134,6 +148,11 @@ def test_the_same_bits_for_every_number_of_threads(one_and_two_threads: None) ->
         results.append(gradients(case.fused, case))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_two_calls_give_the_same_bits(device: Device) -> None:
+    case = block_case(dtype=torch.float32, rated=30, upper=20, device=device.tensors)
+    assert all(torch.equal(a, b) for a, b in zip(gradients(case.fused, case), gradients(case.fused, case), strict=True))
 
 
 def test_simd_levels_agree(simd_levels: list[str]) -> None:
@@ -162,8 +181,8 @@ def test_autograd_compile_and_opcheck() -> None:
         torch.autograd.grad(first[0].sum(), leaves)
 
 
-def test_nan_propagates() -> None:
-    case = block_case()
+def test_nan_propagates(device: Device) -> None:
+    case = block_case(device=device.tensors)
     case.lower["block"]["item_weight"][2] = float("nan")
     case.upper["users"], case.upper["items"] = case.lower["users"][:8], case.lower["items"][:8]
     assert case.fused().isnan()
@@ -176,13 +195,13 @@ def _other_item(items: Tensor) -> Tensor:
 
 
 BAD = [
-    ("users", lambda b: b["users"].index_fill(0, torch.tensor([1]), int(b["users"][0])), "must be distinct, got"),
+    ("users", lambda b: torch.cat((b["users"][:1], b["users"][:-1])), "must be distinct, got"),
     ("users", lambda b: b["users"] + 1000, r"lower\['block'\]\['users'\] must be in \[0, 12\)"),
     ("items", lambda b: _other_item(b["items"]), r"lower\['items'\] must be in lower\['block'\]\['items'\]"),
     ("users", lambda b: b["users"].float(), r"lower\['block'\]\['users'\] must have the dtype of lower\['users'\]"),
     ("user_weight", lambda b: b["user_weight"][1:], r"lower\['block'\]\['user_weight'\] must have shape \[7\]"),
     ("item_weight", lambda b: b["item_weight"].float(), r"lower\['block'\]\['item_weight'\] must have the dtype"),
-    ("value", lambda b: torch.zeros(2).double(), r"lower\['block'\]\['value'\] must have shape \[\]"),
+    ("value", lambda b: b["user_weight"][:2], r"lower\['block'\]\['value'\] must have shape \[\]"),
     ("weights", lambda b: None, "both of 'weights' and 'imputations'"),
     ("imputations", lambda b: b["imputations"][:3], r"lower\['block'\]\['imputations'\] must have shape"),
     ("weight", lambda b: 1, "unknown key 'weight', did you mean 'weights'"),
@@ -191,8 +210,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("key", "change", "message"), BAD, ids=[f"{key}-{k}" for k, (key, *_) in enumerate(BAD)])
-def test_bad_blocks_raise(key: str, change: Any, message: str) -> None:
-    case = block_case()
+def test_bad_blocks_raise(key: str, change: Any, message: str, device: Device) -> None:
+    case = block_case(device=device.tensors)
     case.lower["block"][key] = change(case.lower["block"])
     with pytest.raises((ValueError, IndexError), match=message):
         case.fused()
@@ -219,7 +238,21 @@ def test_the_cost_does_not_grow_with_the_pairs() -> None:
     assert torch.autograd.grad(loss, value)[0].isfinite()
 
 
-def test_blocks_on_cuda_are_refused(emulated_ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    call_emulated_kernels(emulated_ops, monkeypatch)
-    with pytest.raises(ValueError, match=r"lower\['block'\] needs tensors on the CPU, got cuda"):
-        block_case().fused()
+def test_unchecked_pairs_outside_the_block_are_left_out(device: Device) -> None:
+    def of_pairs(change: Callable[[Tensor], Tensor], case: Case) -> Case:
+        block = {k: change(v) if k in ("weights", "imputations") else v for k, v in case.lower["block"].items()}
+        pairs = {key: change(case.lower[key]) for key in ("users", "items", "targets", "weights")}
+        return replace(case, lower={**case.lower, **pairs, "block": block})
+
+    case = block_case(device=device.tensors)
+    without = of_pairs(lambda pairs: pairs[2:], case)
+    case.lower["items"] = torch.cat((torch.tensor([1 << 40, -1], device=device.tensors), case.lower["items"][2:]))
+    if device.name == "cpu":
+        with pytest.raises(IndexError, match=r"lower\['items'\] must be in \[0, 9\)"):
+            case.fused(validate=False)
+        return
+    got, wanted = gradients(partial(case.fused, validate=False), case), gradients(without.fused, without)
+    for a, b in zip(got, wanted, strict=True):
+        left_out = a.shape[:1] == (14,)
+        assert not left_out or not a[:2].any()
+        torch.testing.assert_close(a[2:] if left_out else a, b)

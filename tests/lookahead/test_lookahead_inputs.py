@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import Device
-from lookahead.cases import Case, sample
+from lookahead.cases import Case, factors, of_model, sample
+
+import debias_ext
 
 DR = {"lower_source": "doubly_robust", "missing": 4}
 Change = Callable[[Case], Any]
@@ -55,30 +57,13 @@ SHAPES: list[tuple[dict[str, Any], Change, str]] = [
     ({}, put("lower", "weigths", 1), "lower has an unknown key 'weigths', did you mean 'weights'"),
     ({}, put("upper", "imputations", 1), "upper has an unknown key 'imputations'"),
     ({}, lambda case: case.upper.pop("targets"), "upper must hold 'targets', got 'users'"),
-    (
-        {},
-        put("lower", "loss", "mlse"),
-        r"lower\['loss'\] must be 'mse', 'mae', 'bce', 'exposure' or 'relmf', got 'mlse'",
-    ),
-    ({}, put("lower", "loss", "exposure"), "which needs exposures"),
-    ({"lower_source": "exposures", "lower_loss": "exposure"}, put("lower", "loss", "bce"), "takes no exposures"),
-    ({}, put("upper", "reduction", "none"), r"upper\['reduction'\] must be 'mean' or 'sum', got 'none'"),
-    ({}, put("upper", "reduction", "max"), "reduction must be 'mean', 'sum' or 'none', got 'max'"),
-    (
-        {},
-        put("lower", "observed", torch.ones(19, dtype=torch.bool)),
-        r"lower\['observed'\] needs lower\['imputations'\]",
-    ),
     (DR, put("lower", "observed", lambda t: t.double()), r"lower\['observed'\] must be bool"),
-    (DR, put("lower", "loss", "mae"), r"lower\['loss'\] must be 'mse' or 'bce' with imputations, got 'mae'"),
-    (DR, lambda case: case.lower.pop("propensities"), "lower must hold 'propensities' beside 'imputations'"),
     (DR, put("lower", "imputations", lambda t: t[1:]), r"lower\['imputations'\] must have the shape"),
     (DR, lambda case: case.lower["missing"].pop("users"), r"lower\['missing'\] must hold 'users'"),
     (DR, put("lower", "missing", 3), r"lower\['missing'\] must be a dict, got int"),
-    ({}, put("options", "lr", -1.0), "lr must be finite and not negative, got -1"),
     ({}, put("options", "l2", float("nan")), "l2 must be finite and not negative"),
     ({}, put("options", "assumed", "adam"), "assumed must be 'sgd' or a dict of Adam's state, got 'adam'"),
-    ({"adam": True}, lambda c: c.options["assumed"].update(step=-1), r"assumed\['step'\] must not be negative"),
+    ({"adam": True}, lambda c: c.options["assumed"].update(step=-1), r"assumed\['step'\] must be at least 0, got -1"),
     (
         {"adam": True},
         lambda c: c.options["assumed"].update(betas=(0.9, 1.0)),
@@ -103,11 +88,52 @@ def test_shapes_dtypes_and_options(options: dict[str, Any], change: Change, mess
         case.fused()
 
 
-def test_two_sources_of_weights_are_refused() -> None:
-    case = sample()
-    case.lower["propensities"] = torch.ones(19).double()
-    with pytest.raises(ValueError, match=r"lower must hold at most one of .*, got weights and propensities"):
+CONTRADICTIONS: list[tuple[dict[str, Any], Change, str]] = [
+    ({}, put("lower", "propensities", torch.ones(19)), "lower must hold at most one of .*, got weights and propens"),
+    ({}, put("lower", "loss", "huber"), r"lower\['loss'\] must be one of 'mse', 'mae', .*, got 'huber'"),
+    ({}, put("lower", "loss", "exposure"), r"lower\['loss'\] 'exposure' takes exposures, exposure_logits, got weights"),
+    ({}, put("upper", "reduction", "none"), r"upper\['reduction'\] must be one of 'mean', 'sum', got 'none'"),
+    ({}, put("upper", "loss", "relmf"), r"upper\['loss'\] 'relmf' takes exposures, got no weights"),
+    (
+        {"upper_source": "exposures", "upper_loss": "exposure"},
+        put("upper", "loss", "mse"),
+        r"upper\['loss'\] 'mse' takes .*, got exposures",
+    ),
+    (DR, put("lower", "loss", "mae"), r"lower\['loss'\] 'mae' takes .*, got imputations"),
+    (DR, lambda case: case.lower.pop("propensities"), "lower must hold 'propensities' beside 'imputations'"),
+    (DR, lambda case: case.lower.pop("imputations"), r"lower\['observed'\] needs lower\['imputations'\]"),
+    (DR, lambda case: case.lower["missing"].update(scale="big"), r"lower\['missing'\]\['scale'\] must be a number"),
+    ({}, put("lower", "clip_min", 0.1), r"lower\['clip_min'\] must not be given with weights and the loss 'mse'"),
+    ({}, put("lower", "floor", 0.1), r"lower\['floor'\] must not be given with weights"),
+    ({}, put("upper", "clip_min", 0.1), r"upper\['clip_min'\] must not be given with no weights"),
+    (DR, put("lower", "clip_min", 0.1), r"lower\['clip_min'\] must not be given with imputations"),
+    (DR, put("lower", "floor", 0.1), r"lower\['floor'\] must not be given with imputations"),
+    (
+        {"lower_loss": "relmf", "lower_source": "exposures"},
+        put("lower", "floor", 0.1),
+        r"lower\['floor'\] must not be given with exposures and the loss 'relmf'",
+    ),
+    (
+        {"lower_loss": "exposure", "lower_source": "exposures"},
+        put("lower", "clip_min", 0.1),
+        r"lower\['clip_min'\] must not be given with exposures and the loss 'exposure'",
+    ),
+    ({}, put("options", "lr", -1.0), "lr must be finite and not negative, got -1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "message"), CONTRADICTIONS, ids=[case[2][:50] for case in CONTRADICTIONS]
+)
+def test_contradictions_are_refused_for_tables_and_for_any_model(
+    options: dict[str, Any], change: Change, message: str
+) -> None:
+    case = sample(**options)
+    change(case)
+    with pytest.raises(ValueError, match=f"^{message}"):
         case.fused()
+    with pytest.raises(ValueError, match=f"^{message}"):
+        of_model(case).call(debias_ext.lookahead_loss_for, model_fn=factors)
 
 
 VALUES = [
@@ -167,13 +193,15 @@ def test_indices_out_of_range(side: str, key: str, value: int, device: Device) -
 
 @pytest.mark.parametrize("side", ["lower", "upper"])
 @pytest.mark.parametrize("value", [-1, 11, 2**40])
-def test_unvalidated_indices_on_cuda_are_never_read(side: str, value: int, device: Device) -> None:
-    if device.name == "cpu":
-        return  # always validated
+def test_unvalidated_indices_raise_on_the_cpu_and_are_never_read_on_cuda(side: str, value: int, device: Device) -> None:
     case = sample()
     case.lower["users"][3], case.lower["items"][3] = case.upper["users"][3], case.upper["items"][3]
     getattr(case, side)["users"][3] = value
     case = case.map(lambda tensor: tensor.to(device.tensors))
+    if device.name == "cpu":  # always validated
+        with pytest.raises(IndexError, match=rf"^{side}\['users'\] must be in \[0, 11\), got {value} at position 3"):
+            case.fused(validate=False)
+        return
     assert case.fused(validate=False).isnan() == (side == "upper")
 
 

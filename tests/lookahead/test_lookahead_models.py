@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from lookahead.cases import MODES, Case, gradients, sample
+from lookahead.cases import MODES, Case, factors, gradients, of_model, sample
 from torch import Tensor
 
 import debias_ext
@@ -15,22 +15,10 @@ from debias_ext import reference
 CASES = [mode for mode, options in MODES.items() if not options.get("adam")]
 
 
-def factors(params: dict[str, Tensor], users: Tensor, items: Tensor) -> Tensor:
-    return (params["user_factors"][users] * params["item_factors"][items]).sum(1) + params["item_bias"][items]
-
-
 def hidden_layer(params: dict[str, Tensor], users: Tensor, items: Tensor) -> Tensor:
     """A neural factorisation machine: the product of the factors through one hidden layer."""
     product = params["user_factors"][users] * params["item_factors"][items]
     return torch.tanh(product @ params["hidden"]) @ params["out"] + params["item_bias"][items]
-
-
-def with_inputs(side: dict[str, Any]) -> dict[str, Any]:
-    changed = {key: value for key, value in side.items() if key not in ("users", "items")}
-    changed["inputs"] = (side["users"], side["items"])
-    if "missing" in side:
-        changed["missing"] = with_inputs(side["missing"])
-    return changed
 
 
 def model_case(mode: str) -> Case:
@@ -38,8 +26,7 @@ def model_case(mode: str) -> Case:
     generator = torch.Generator().manual_seed(1)
     case.tables["hidden"] = torch.randn(3, 4, generator=generator, dtype=torch.float64)
     case.tables["out"] = torch.randn(4, generator=generator, dtype=torch.float64)
-    lower, upper = with_inputs(case.lower), with_inputs(case.upper)
-    return Case({"params": case.tables}, lower, upper, {"lr": 0.3})
+    return of_model(case)
 
 
 @pytest.mark.parametrize("mode", CASES)
@@ -59,7 +46,7 @@ def test_every_mode_equals_the_double_backward(mode: str, model: Any) -> None:
 
 def test_tables_give_the_same_as_the_fused_operator() -> None:
     case = sample(bias="item", l2=0.0)
-    inputs = Case({"params": case.tables}, with_inputs(case.lower), with_inputs(case.upper), {"lr": 0.3})
+    inputs = of_model(case)
     got = gradients(lambda *x: inputs.call(debias_ext.lookahead_loss_for, *x, model_fn=factors), inputs)
     for one, other in zip(got, gradients(case.fused, case), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

@@ -5,20 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import Device
-from lookahead.cases import MODES, Case, gradients, sample
-
-
-def assert_equal_to_reference(case: Case, tolerance: float) -> None:
-    expected = gradients(case.double().reference, case.double())
-    for name, got, wanted in zip(["loss", *case.names()], gradients(case.fused, case), expected, strict=True):
-        scale = float(wanted.abs().max()) if wanted.numel() else 0.0
-        torch.testing.assert_close(
-            got.double().cpu(),
-            wanted.cpu(),
-            rtol=tolerance,
-            atol=tolerance * max(scale, 1.0),
-            msg=lambda m, n=name: f"{n}: {m}",
-        )
+from lookahead.cases import MODES, assert_equal_to_reference, gradients, sample
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
-from mf_step.problem import KINDS, assert_close, make_problem
+from mf_step.problem import KINDS, Problem, assert_close, make_problem
+from torch import Tensor
 
 import debias_ext
 from debias_ext.ops.mf_step import InPlaceStep
@@ -42,15 +44,38 @@ def test_the_operators_pass_opcheck(kind: str, bias: bool) -> None:
     torch.library.opcheck(torch.ops.debias_ext.mf_epoch_order.default, (torch.empty(0), 20, 0, 0))
 
 
-def test_a_compiled_step_is_the_eager_step() -> None:
+CALLS: dict[str, Callable[[Problem, int], Tensor]] = {
+    "mf_step_": lambda problem, _: problem.step(),
+    "mf_epoch_": lambda problem, k: problem.epoch(batch_size=8, generator_seed=0, epoch=k),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_compiled_code_calls_it_between_its_graphs_and_is_not_compiled_again(name: str) -> None:
     eager, compiled = make_problem("lazy_adam"), make_problem("lazy_adam")
-    for problem in (eager, compiled):
-        problem.step()  # makes the moments
-    step = torch.compile(lambda: compiled.step() * 2, backend="aot_eager", fullgraph=True)
-    for _ in range(3):
-        torch.testing.assert_close(step(), eager.step() * 2)
-    assert compiled.optimizer.steps == 4
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    call = torch.compile(lambda x, k: CALLS[name](compiled, k) * 2 * torch.sin(x), backend=backend)
+    one = torch.ones(())
+    for k in range(12):
+        compiled.optimizer.lr = eager.optimizer.lr = 0.1 / (k + 1)
+        torch.testing.assert_close(call(one, k), CALLS[name](eager, k) * 2 * torch.sin(one))
+    assert compiled.optimizer.steps == eager.optimizer.steps
     assert_close(compiled.tables(), eager.tables(), 0.0)
+    assert 1 <= len(graphs) <= 3
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_whole_graph_is_refused_with_the_reason(name: str) -> None:
+    problem = make_problem("sgd")
+    call = torch.compile(lambda: CALLS[name](problem, 0) * 2, backend="aot_eager", fullgraph=True)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=f"{name} is one fused operator whose optimizer counts"):
+        call()
+    assert problem.optimizer.steps == 0
 
 
 def test_transforms_are_refused() -> None:

@@ -78,10 +78,12 @@ def test_options(problem: Problem) -> None:
     refused(problem, "^loss must be .*, got 'huber'", loss="huber")
     refused(problem, "^reduction must be 'sum' or 'mean', got 'none'", reduction="none")
     refused(problem, "^l2_rows must be 'touched' or 'all', got 'some'", l2_rows="some")
-    refused(problem, "^l2 must not be negative, got -1", l2=-1.0)
-    refused(problem, "^l2 must not be negative, got nan", l2=float("nan"))
+    refused(problem, "^l2 must be finite and not negative, got -1", l2=-1.0)
+    refused(problem, "^l2 must be finite and not negative, got nan", l2=float("nan"))
     problem.optimizer.lr = -1.0
-    refused(problem, "^lr must not be negative, got -1")
+    refused(problem, "^lr must be finite and not negative, got -1")
+    problem.optimizer.lr = True
+    refused(problem, "^lr must be a number, got bool")
 
 
 def test_exposures(device: Device) -> None:
@@ -103,9 +105,14 @@ def test_exposures(device: Device) -> None:
 
 def test_epoch_options(problem: Problem) -> None:
     good = {"batch_size": 5, "generator_seed": 0, "epoch": 0}
-    for bad in (0, -1, 1.5):
-        with pytest.raises(ValueError, match=r"^batch_size must be an integer of at least 1"):
-            problem.epoch(**{**good, "batch_size": bad})
+    for name, bad, match in (
+        ("batch_size", 0, "must be at least 1, got 0"),
+        ("batch_size", 1.5, r"must be an integer, got 1\.5"),
+        ("start", True, "must be an integer, got True"),
+        ("stop", 2.0, r"must be an integer, got 2\.0"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} {match}"):
+            problem.epoch(**{**good, name: bad})
     for start, stop in ((-1, 2), (2, 1), (0, 4)):
         with pytest.raises(ValueError, match=r"^start and stop must satisfy 0 <= start <= stop <= 3"):
             problem.epoch(**good, start=start, stop=stop)
@@ -117,8 +124,11 @@ def test_overlapping_tables(problem: Problem) -> None:
 
 
 def test_moments_of_other_tables(problem: Problem) -> None:
-    grown = torch.zeros(41, 10, device=problem.tensors["users"].device)
+    table = problem.tensors["user_factors"]
+    grown = torch.zeros(41, 10, device=table.device)
     refused(problem, "^optimizer holds the moments of a user_factors of another shape", user_factors=grown)
+    match = "user_factors.first must be .*, torch.float64 .*, got .*, torch.float32"
+    refused(problem, match, user_factors=table.double())
 
 
 def test_unchecked_samples_out_of_range_are_left_out(emulated_ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +151,16 @@ def test_unchecked_samples_out_of_range_are_left_out(emulated_ops: Any, monkeypa
 def test_optimizer_options() -> None:
     for arguments, match in (
         ({"kind": "rmsprop"}, "^kind must be one of 'sgd', 'adagrad'"),
-        ({"lr": -0.1}, "^lr must not be negative"),
-        ({"eps": -1.0}, "^eps must not be negative"),
-        ({"initial_accumulator": -1.0}, "^initial_accumulator must not be negative"),
-        ({"betas": (0.9, 1.0)}, r"^betas must be in \[0, 1\)"),
+        ({"lr": -0.1}, "^lr must be finite and not negative, got -0.1"),
+        ({"lr": float("inf")}, "^lr must be finite and not negative, got inf"),
+        ({"lr": True}, "^lr must be a number, got bool"),
+        ({"lr": "0.1"}, "^lr must be a number, got str"),
+        ({"eps": -1.0}, "^eps must be finite and not negative"),
+        ({"initial_accumulator": -1.0}, "^initial_accumulator must be finite and not negative"),
+        ({"betas": (0.9, 1.0)}, r"^betas must be in \[0, 1\), got 1\.0"),
+        ({"betas": (0.9,)}, r"^betas must be two numbers in \[0, 1\), got \(0\.9,\)"),
+        ({"betas": 0.9}, r"^betas must be two numbers in \[0, 1\), got 0\.9"),
+        ({"betas": (False, 0.9)}, "^betas must be a number, got bool"),
     ):
         with pytest.raises(ValueError, match=match):
             MFOptimizer(**{"kind": "adam", "lr": 0.1, **arguments})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -44,6 +46,48 @@ def test_loading_copies() -> None:
 def test_loading_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^state_dict must be of kind 'adam', got 'sgd'"):
         MFOptimizer("adam", 0.1).load_state_dict(MFOptimizer("sgd", 0.1).state_dict())
+
+
+STATES = [
+    (lambda d: d.pop("eps"), "^state_dict must hold 'eps'"),
+    (lambda d: d.update(momentum=0.9), "^state_dict has an unknown key 'momentum'"),
+    (lambda d: d.update(lr=-1.0), "^lr must be finite and not negative, got -1.0"),
+    (lambda d: d.update(betas=[0.9, 1.0]), r"^betas must be in \[0, 1\), got 1.0"),
+    (lambda d: d.update(steps=-1), "^steps must be at least 0, got -1"),
+    (lambda d: d.update(steps=1.5), "^steps must be an integer, got 1.5"),
+    (lambda d: d.update(state=[]), r"^state_dict\['state'\] must be a dict, got list"),
+    (lambda d: d["state"].update(user_factor=torch.zeros(3)), "has an unknown key 'user_factor'"),
+    (lambda d: d["state"].pop("item_bias.second"), r"^state_dict\['state'\] must hold 'item_bias.second'"),
+    (lambda d: d["state"].update({"user_bias.first": 0.0}), r"\['user_bias.first'\] must be a torch.Tensor, got float"),
+    (lambda d: d["state"].update({"user_bias.first": torch.zeros(40, 1)}), r"must have 1 dimension\(s\), got shape"),
+    (lambda d: d["state"].update({"user_bias.first": torch.zeros(40).int()}), "must be float32 or float64, got"),
+    (lambda d: d["state"].update({"user_bias.first": torch.zeros(40)}), r"\[40\], torch.float64, got .* torch.float32"),
+    (lambda d: d["state"].update({"user_bias.first": torch.zeros(3).double()}), r"must be \[40\], .*, got \[3\]"),
+]
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize(("change", "match"), STATES, ids=[match[:45] for _, match in STATES])
+def test_a_bad_state_is_refused_and_changes_nothing(change: Any, match: str, fresh: bool) -> None:
+    problem = make_problem("adam")
+    problem.step()
+    saved = problem.optimizer.state_dict()
+    change(saved)
+    optimizer = MFOptimizer("adam", 7.0) if fresh else problem.optimizer
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=match):
+        optimizer.load_state_dict(saved)
+    after = optimizer.state_dict()
+    assert_close(after.pop("state"), before.pop("state"), 0.0)
+    assert after == before
+
+
+def test_moments_of_other_tables_are_not_loaded() -> None:
+    small, large = make_problem("adagrad", shape=(40, 17)), make_problem("adagrad", shape=(41, 17))
+    small.step()
+    large.step()
+    with pytest.raises(ValueError, match=r"\['user_factors.second'\] must be \[40, 10\], .*, got \[41, 10\]"):
+        small.optimizer.load_state_dict(large.optimizer.state_dict())
 
 
 def test_the_learning_rate_may_change() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import reference
+from debias_ext.reference._losses import interd_epsilon
 
 LOSSES = ("mse", "mae", "bce")
 REDUCTIONS = ("mean", "sum", "none")
@@ -35,10 +36,14 @@ class Spec:
 
 @dataclass(frozen=True)
 class Case:
-    """One call: `fused()` and `reference()` take the same arguments; keyword arguments replace tensors or options."""
+    """One call: `fused()` and `reference()` take the same arguments; keyword arguments replace tensors or options.
+
+    `of_twin` is what the reference gets besides, so that it computes what the kernels do in another dtype.
+    """
 
     spec: Spec
     tensors: dict[str, Tensor]
+    of_twin: dict[str, Any] = field(default_factory=dict)
 
     def _call(self, function: Callable[..., Tensor], changes: dict[str, Any]) -> Tensor:
         return function(**{**self.tensors, **dict(self.spec.options), **changes})
@@ -47,13 +52,16 @@ class Case:
         return self._call(getattr(debias_ext, self.spec.op), changes)
 
     def reference(self, **changes: Any) -> Tensor:
-        return self._call(getattr(reference, self.spec.op), changes)
+        return self._call(getattr(reference, self.spec.op), {**self.of_twin, **changes})
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Case:
         return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
 
     def double(self) -> Case:
-        return self.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+        wide = self.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+        if self.spec.op == "interd_loss":
+            return replace(wide, of_twin={"epsilon": interd_epsilon(self.tensors["scores"].dtype)})
+        return wide
 
     def leaves(self) -> dict[str, Tensor]:
         """Fresh leaves for the differentiable arguments."""
@@ -111,13 +119,13 @@ def _interd_specs() -> Iterator[Spec]:
     teachers, scores = ("scores", "biased", "debiased"), ("scores",)
     rated, weight = (*teachers, "ratings"), "debiased_weight"
     for reduction in REDUCTIONS:
-        some = (("gamma", -0.7), ("epsilon", 1e-8), ("reduction", reduction))
+        some = (("gamma", -0.7), ("reduction", reduction))
         yield Spec("interd_loss", (*rated, weight), scores, some)
         yield Spec("interd_loss", teachers, scores, (*some, ("detach_target", False)))
     for tensors in (rated, (*teachers, weight)):
         yield Spec("interd_loss", tensors, scores, (("gamma", -1.25), ("variant", "hard")))
-    yield Spec("interd_loss", teachers, scores, (("gamma", 0.4), ("epsilon", 1e-8), ("variant", "zero")))
-    yield Spec("interd_loss", rated, scores, (("gamma", 0.4), ("epsilon", 1e-8), ("detach_target", False)))
+    yield Spec("interd_loss", teachers, scores, (("gamma", 0.4), ("variant", "zero")))
+    yield Spec("interd_loss", rated, scores, (("gamma", 0.4), ("detach_target", False)))
 
 
 def _score_specs() -> Iterator[Spec]:

@@ -217,6 +217,26 @@ def test_a_click_with_exposure_zero_is_refused_and_no_click_is_not(device: Devic
         debias_ext.exposure_loss(s, clicks, x)
 
 
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 1e-28), (torch.float64, 1e-288)], ids=str)
+@pytest.mark.parametrize("soft", [False, True])
+def test_clicks_at_the_least_exposure_are_exact_and_below_it_refused(
+    dtype: torch.dtype, least: float, soft: bool, device: Device
+) -> None:
+    s = torch.tensor([-60.0, -1.0, 0.0, 1.0, 60.0], dtype=dtype, device=device.tensors).requires_grad_()
+    clicks = torch.full_like(s, 0.5 if soft else 1.0, requires_grad=False)
+    x = torch.full_like(s, least * (1 + 1e-6), requires_grad=True)
+    value = debias_ext.exposure_loss(s, clicks, x, reduction="none")
+    gradients = torch.autograd.grad(value.sum(), (s, x))
+    wide = [t.detach().double().requires_grad_() for t in (s, x)]
+    wanted = reference.exposure_loss(wide[0], clicks.double(), wide[1], reduction="none")
+    for got, expected in zip((value, *gradients), (wanted, *torch.autograd.grad(wanted.sum(), wide)), strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-6, atol=1e-25)
+    for below in (least / 100, 0.0):
+        with pytest.raises(ValueError, match=r"^exposures must be in \[0, 1\], and above 0 where there is a click"):
+            debias_ext.exposure_loss(s, clicks, torch.full_like(s, below))
+        assert debias_ext.exposure_loss(s, torch.zeros_like(s), torch.full_like(s, below)).isfinite()
+
+
 @pytest.mark.parametrize("spec", CLICK_SPECS[:6], ids=str)
 @pytest.mark.parametrize("bad", [-0.1, 1.0000001, float("inf"), float("nan")])
 @pytest.mark.parametrize("soft", [True, False])

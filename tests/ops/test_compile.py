@@ -163,3 +163,13 @@ def test_meta_tensors_give_shapes(spec: Spec) -> None:
     assert value.is_meta
     assert value.shape == case.fused().shape
     assert value.dtype == torch.float64
+
+
+def test_options_may_change_between_compiled_calls() -> None:
+    case = sample_inputs(next(spec for spec in SMALL if spec.op == "ips_loss" and "propensities" in spec.tensors))
+    compiled = torch.compile(lambda x: case.fused(clip_min=x), fullgraph=True, backend="aot_eager")
+    for clip_min in (0.2, 0.4, 0.8, 1):
+        torch.testing.assert_close(compiled(clip_min), case.fused(clip_min=clip_min))
+    for bad in (float("nan"), 1.5):
+        with pytest.raises(ValueError, match=r"^clip_min must be in \(0, 1\], got"):
+            compiled(bad)

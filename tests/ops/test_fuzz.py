@@ -135,6 +135,21 @@ def test_nan_and_infinity_reach_their_rows_and_no_others(fuzzed: Fuzzed, argumen
     assert touched.any()
 
 
+@every(lambda argument: argument.is_float and argument.role in ("float", "logit", "score"))
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_infinity_gives_the_limit_or_nothing_finite(fuzzed: Fuzzed, argument: Argument, sign: float) -> None:
+    results = []
+    for special in (sign * math.inf, sign * 1e15):
+        tensors = fuzzed.inputs(dict.fromkeys(SIZES, 6) | {"B": 40}, torch.float64, torch.int64)
+        tensors = {name: torch.ones_like(t) if t.dtype == torch.bool else t for name, t in tensors.items()}
+        value = tensors[argument.name]
+        value[(2, *[0] * (value.dim() - 1)) if value.dim() else ()] = special
+        results.append(fuzzed.outputs(requiring_gradients(fuzzed, tensors)))
+    for got, limit in zip(*results, strict=True):
+        finite = got.isfinite()
+        torch.testing.assert_close(got[finite], limit[finite], rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
 def reached_rows(fuzzed: Fuzzed, argument: Argument, tensors: dict[str, Tensor], row: int) -> Tensor:
     """The rows of the result that read the first element of this row of the argument."""
     n = len(tensors[next(a.name for a in fuzzed.arguments if a.dims == "B")])

@@ -1,12 +1,9 @@
 // The parallel CPU kernels on plain threads, for the thread sanitizer, and the same bits on one, two and four of them.
-#include <cstdint>
-#include <cstring>
-#include <functional>
+#include "sanitizers/cpu_threads.h"
+
 #include <memory>
 
 #include "additive_weights/additive_weights_kernels.h"
-#include "common/parallel.h"
-#include "cuda_emulation/harness.h"
 #include "interd/interd_kernels.h"
 #include "mf_score/mf_score_kernels.h"
 #include "pointwise_loss/pointwise_loss_kernels.h"
@@ -16,36 +13,10 @@ using namespace harness;
 
 namespace {
 
-// run() writes its results; they have to be the same whatever the number of threads.
-void check_threads(const std::function<std::vector<double>()>& run) {
-  std::vector<double> first;
-  for (int threads : {1, 2, 4}) {
-    torch::stable::thread_count() = threads;
-    const std::vector<double> result = run();
-    expect(!result.empty(), "there are results");
-    if (threads == 1) first = result;
-    expect(result.size() == first.size() && std::memcmp(result.data(), first.data(), 8 * first.size()) == 0,
-           "the same bits on " + std::to_string(threads) + " threads");
-  }
-}
-
-template <class V>
-void append(std::vector<double>& result, const V& values) {
-  for (auto value : values) result.push_back(static_cast<double>(value));
-}
-
-template <class Index>
-std::vector<Index> random_indices(int64_t n, int64_t rows, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::vector<Index> result(static_cast<size_t>(n));
-  for (Index& index : result) index = static_cast<Index>(generator() % static_cast<unsigned>(rows));
-  return result;
-}
-
 void check_mf_score(int64_t batch, int64_t users, int64_t items, int64_t d) {
   const auto p = uniform(users * d, -1, 1, 1), q = uniform(items * d, -1, 1, 2), a = uniform(users, -1, 1, 3);
   const auto grad = uniform(batch, -1, 1, 4);
-  const auto u = random_indices<int64_t>(batch, users, 5), i = random_indices<int64_t>(batch, items, 6);
+  const auto u = indices<int64_t>(batch, users, 5), i = indices<int64_t>(batch, items, 6);
   check_threads([&] {
     std::vector<float> scores(batch), rows(users * d), bias(users);
     debias::cpu::mf_score(debias::MFScoreArgs<float, int64_t>{p.data(), q.data(), u.data(), i.data(), a.data(), nullptr,
@@ -58,14 +29,14 @@ void check_mf_score(int64_t batch, int64_t users, int64_t items, int64_t d) {
         debias::RowGradientArgs<float, int64_t>{grad.data(), q.data(), i.data(), d, items, rows.data(), bias.data()},
         sides[0], false);
     std::vector<double> result{debias::cpu::ordered_sum(grad.data(), batch)};
-    append(result, scores), append(result, rows), append(result, bias), append(result, sides[1].order);
+    append(result, scores, rows, bias, sides[1].order);
     return result;
   });
 }
 
 void check_ranking(int64_t n, int64_t groups, int64_t stride, bool sorted, bool weighted, bool expected) {
   const auto scores = uniform(n, -1, 1, 1), coins = uniform(n, 0, 1, 2);
-  auto ids = random_indices<int64_t>(n, groups, 3);
+  auto ids = indices<int64_t>(n, groups, 3);
   if (sorted) std::sort(ids.begin(), ids.end());
   for (int64_t& id : ids) id *= stride;
   std::vector<uint8_t> labels(n);
@@ -88,7 +59,7 @@ void check_ranking(int64_t n, int64_t groups, int64_t stride, bool sorted, bool 
       return debias::RankingOutputs{out_ids.data(), values.data(), sizes.data(), positives.data()};
     });
     expect(!bad.any(), "every row is valid");
-    append(values, out_ids), append(values, sizes), append(values, positives);
+    append(values, out_ids, sizes, positives);
     return values;
   });
 }
@@ -113,18 +84,18 @@ HARNESS_CASE(row_losses) {
         debias::WeightedLossArgs<float>{s.data(), t.data(), q.data(), values.data(), slopes.data(), nullptr,
                                         others.data(), n, 1.0, 0.1, 0.0, 8.0});
     std::vector<double> result{weighted.loss, weighted.weight};
-    append(result, values), append(result, slopes), append(result, others);
+    append(result, values, slopes, others);
     const auto robust = debias::cpu::doubly_robust_loss(
         debias::LossKind::mse,
         debias::DoublyRobustArgs<float>{s.data(), t.data(), pseudo.data(), q.data(), observed.get(), values.data(),
                                         slopes.data(), nullptr, others.data(), nullptr, n, 1.0});
     result.push_back(robust.loss);
-    append(result, values), append(result, slopes), append(result, others);
+    append(result, values, slopes, others);
     const auto interd = debias::cpu::interd_loss(
         debias::InterDTargetKind::soft, debias::InterDArgs<float>{s.data(), t.data(), pseudo.data(), s.data(), q.data(),
                                                                   values.data(), slopes.data(), n, 1.0, -0.7, 1e-8});
     result.push_back(interd.loss);
-    append(result, values), append(result, slopes);
+    append(result, values, slopes);
     return result;
   });
 }
@@ -133,8 +104,8 @@ HARNESS_CASE(additive_weights_and_their_segment_sums) {
   constexpr int64_t n = 40001;
   for (const auto& [users, items] : {std::pair<int64_t, int64_t>{50, 20}, {20000, 30}, {200000, 30}}) {
     const auto a = uniform(users, -1, 1, 1), b = uniform(items, -1, 1, 2), c = uniform(2, -1, 1, 3);
-    const auto u = random_indices<int32_t>(n, users, 4), i = random_indices<int32_t>(n, items, 5);
-    const auto l = random_indices<int32_t>(n, 2, 6);
+    const auto u = indices<int32_t>(n, users, 4), i = indices<int32_t>(n, items, 5);
+    const auto l = indices<int32_t>(n, 2, 6);
     const auto grad = uniform(n, -1, 1, 7);
     check_threads([&, users = users, items = items] {
       std::vector<float> weights(n), to_a(users), to_b(items), to_c(2);
@@ -150,7 +121,7 @@ HARNESS_CASE(additive_weights_and_their_segment_sums) {
                                                               0.2};
       expect(debias::cpu::additive_gradient(sums) == -1, "every index is in range");
       std::vector<double> result;
-      append(result, weights), append(result, to_a), append(result, to_b), append(result, to_c);
+      append(result, weights, to_a, to_b, to_c);
       return result;
     });
   }
@@ -159,7 +130,7 @@ HARNESS_CASE(additive_weights_and_their_segment_sums) {
 HARNESS_CASE(indices_out_of_range_on_several_threads) {
   constexpr int64_t n = 40001;
   const auto a = uniform(9, -1, 1, 1);
-  auto u = random_indices<int64_t>(n, 9, 2), i = u;
+  auto u = indices<int64_t>(n, 9, 2), i = u;
   for (int64_t k = 0; k < n; k += 1000) i[k] = 9;
   u[39999] = -1;
   std::vector<float> weights(n);

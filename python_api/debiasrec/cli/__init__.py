@@ -1,6 +1,6 @@
 """The command line ``debiasrec``."""
 
-from . import comparing, information, single
+from . import comparing, experimenting, information, single, tuning
 from .app import app, main
 
-__all__ = ["app", "comparing", "information", "main", "single"]
+__all__ = ["app", "comparing", "experimenting", "information", "main", "single", "tuning"]

@@ -14,6 +14,7 @@ from rich.text import Text
 from .. import data as datasets
 from .. import methods as zoo
 from ..data import Dataset
+from ..experiments import EXPERIMENTS
 from . import options as opt
 from .app import app
 from .source import DataSource
@@ -28,7 +29,7 @@ MAX_LEVELS = 20  # rating levels listed one by one
 
 @app.command(name="list")
 def list_() -> None:
-    """What there is: methods, data sets, splits."""
+    """What there is: methods, data sets, splits, experiments."""
     console = Console()
     methods = _table("Methods", ["name", "trains on", "what it does", "paper"])
     for name, method in zoo.REGISTRY.items():
@@ -44,6 +45,10 @@ def list_() -> None:
     for name, protocol in datasets.SPLITS.items():
         splits.add_row(name, protocol.summary)
     console.print(splits)
+    papers = _table("Experiments (debiasrec experiment)", ["name", "what it shows", "paper"])
+    for name, experiment in EXPERIMENTS.items():
+        papers.add_row(name, experiment.title, experiment.source)
+    console.print(papers)
 
 
 @app.command(epilog=EXAMPLES)

@@ -19,7 +19,7 @@ from ..evaluation import validation_auc
 from ..methods.options import check_device, check_options
 from ..report.atomic import write_atomically
 from ..report.files import split_record
-from ..report.progress import FitProgress
+from ..report.progress import FitProgress, fit_note
 from ..report.provenance import environment
 from ..report.tables import evaluation_view
 from . import options as opt
@@ -68,9 +68,9 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made fails before the fit
     try:
         with FitProgress(1) as bar:
-            bar.start(method, seed)
+            bar.start(f"{method} seed {seed}")
             model.fit(chosen, device=device, progress=bar.epoch, checkpoint=checkpoint, resume=resume)
-            bar.finish(model, validation_auc(model, chosen))
+            bar.finish(fit_note(model, validation_auc(model, chosen)))
     except KeyboardInterrupt:
         kept = (
             f"the checkpoint in {checkpoint} is kept: add --resume" if checkpoint else "nothing kept (no --checkpoint)"

@@ -160,7 +160,7 @@ def _check_frame(frame: pd.DataFrame, label: str, columns: list[str]) -> None:
         empty = frame.index[frame[column].isna()]
         if len(empty):
             rows = f"{plural(len(empty), 'row')}, index {some(empty)}"
-            raise DebiasRecError(f"{label}: column '{column}' is empty in {rows}")
+            raise DebiasRecError(f"{label}: column '{column}' is empty in {rows}; drop or fill such rows")
     values = frame[columns[2]]
     if not pd.api.types.is_numeric_dtype(values):
         wrong = values[pd.to_numeric(values, errors="coerce").isna()]

@@ -14,6 +14,7 @@ STARS = np.arange(1.0, 6.0)
 CUTS = np.array([-1.0, -0.3, 0.5, 1.2])
 RATING_APPEAL = np.array([1.0, 0.2, 0.2, 1.0, 1.0])
 SPREADS = np.array([0.4, 2.5])
+HIDDEN_SHARE = 0.5  # of the variance of a rating's noise, where there is a hidden cause
 THRESHOLD = 4.0
 N_CLASSES = 5
 
@@ -25,6 +26,7 @@ def load_simulated(
     density: float = 0.08,
     uniform_per_user: int = 15,
     latent_factors: int = 4,
+    confounding: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
     """Simulate users who choose what they rate, and a uniform sample of the same users' ratings.
@@ -50,35 +52,51 @@ def load_simulated(
 
     Features are one-hot quintiles of activity (users) and of popularity (items).
 
+    Confounding: with ``confounding`` = k > 0 the exposure does not follow the rating but a hidden cause h[u,i] behind
+    both, a passing circumstance (an offer, a mood) that is a part of the rating's noise and decides whether some users
+    rate,
+
+        e[u,i] = sqrt(0.5) h[u,i] + sqrt(0.5) e'[u,i]       h, e' ~ N(0, 1)
+        exposure[u,i] = min(1, c * activity[u] * popularity[i] * exp(k v[u] d[i] h[u,i]))
+        v = 0 or 1 (a susceptible user), d = -1 or 1 (rated under bad or good circumstances), all with probability 1/2
+
+    Ratings, relevance and expected ratings are those of k = 0; only who rates what changes. The chosen ratings of
+    susceptible users are too high for items of d = 1 and too low for those of d = -1. Neither the rating nor any
+    feature tells h: over all items its effects cancel, so propensities from them miss it.
+
     Args:
         n_users: >= 2.
         n_items: >= 2.
         density: share of all pairs that users rate by choice on average, in (0, 0.3].
         uniform_per_user: 1..n_items.
         latent_factors: dimension of p and q, >= 1.
+        confounding: k, in [0, 5].
         seed: >= 0.
 
     Returns:
-        A data set with ``truth``; ``given_propensities`` are the true exposure probabilities.
+        A data set with ``truth``; ``given_propensities`` are the exposure probabilities as one would state them without
+        knowledge of a hidden cause (the true ones where there is none).
 
     Raises:
         DebiasRecError: an option outside its range.
     """
-    _check_options(n_users, n_items, density, uniform_per_user, latent_factors, seed)
-    streams = iter(np.random.SeedSequence(seed).spawn(4))
-    preference, item_bias, spread = _preferences(n_users, n_items, latent_factors, np.random.default_rng(next(streams)))
-    noise = np.random.default_rng(next(streams)).standard_normal((n_users, n_items))
+    _check_options(n_users, n_items, density, uniform_per_user, latent_factors, confounding, seed)
+    streams = np.random.SeedSequence(seed).spawn(5)
+    preference, item_bias, spread = _preferences(n_users, n_items, latent_factors, np.random.default_rng(streams[0]))
+    noise = np.random.default_rng(streams[1]).standard_normal((n_users, n_items))
     level = np.searchsorted(CUTS, preference + spread * noise)
     above = ndtr((preference[:, :, None] - CUTS) / spread[None, :, None])
 
-    rng = np.random.default_rng(next(streams))
+    rng = np.random.default_rng(streams[2])
     activity = np.exp(0.5 * rng.standard_normal(n_users))
     popularity = np.exp(0.4 * rng.standard_normal(n_items) + 0.5 * item_bias)
-    exposure = _scaled(activity[:, None] * popularity * RATING_APPEAL[level], density)
+    stated = activity[:, None] * popularity * (1.0 if confounding else RATING_APPEAL[level])
+    exposure = _scaled(stated * _hidden_pull(noise, confounding, np.random.default_rng(streams[4])), density)
     users, items = np.nonzero(rng.random((n_users, n_items)) < exposure)
 
-    rng = np.random.default_rng(next(streams))
+    rng = np.random.default_rng(streams[3])
     drawn = rng.random((n_users, n_items)).argsort(axis=1)[:, :uniform_per_user]
+    hidden = f" with a hidden cause of strength {confounding:g}" if confounding else ""
     uniform_users, uniform_items = np.repeat(np.arange(n_users), uniform_per_user), np.sort(drawn, axis=1).ravel()
     return Dataset(
         name="simulated",
@@ -92,9 +110,9 @@ def load_simulated(
         threshold=THRESHOLD,
         user_features=_quintiles(activity),
         item_features=_quintiles(popularity),
-        given_propensities=exposure,
+        given_propensities=_scaled(stated, density),
         truth=Truth(relevance=above[:, :, 2], exposure=exposure, expected_rating=1.0 + above.sum(axis=2)),
-        notes=(f"simulated from seed {seed}; relevance and exposure are known",),
+        notes=(f"simulated from seed {seed}{hidden}; relevance and exposure are known",),
     )
 
 
@@ -108,6 +126,14 @@ def _preferences(
     match = user_factors @ item_factors.T * np.sqrt(0.3 / latent_factors)
     spread = rng.choice(SPREADS, n_items)
     return -0.2 + user_bias[:, None] + item_bias + match, item_bias, spread
+
+
+def _hidden_pull(noise: np.ndarray, confounding: float, rng: np.random.Generator) -> np.ndarray:
+    """exp(k v[u] d[i] h[u,i]); h is drawn given the noise e, with which it correlates by the root of its share."""
+    n_users, n_items = noise.shape
+    hidden = np.sqrt(HIDDEN_SHARE) * noise + np.sqrt(1 - HIDDEN_SHARE) * rng.standard_normal(noise.shape)
+    susceptible, direction = rng.integers(2, size=(n_users, 1)), rng.choice([-1.0, 1.0], n_items)
+    return np.exp(confounding * susceptible * direction * hidden)
 
 
 def _scaled(weight: np.ndarray, density: float) -> np.ndarray:
@@ -128,7 +154,13 @@ def _quintiles(values: np.ndarray) -> np.ndarray:
 
 
 def _check_options(
-    n_users: int, n_items: int, density: float, uniform_per_user: int, latent_factors: int, seed: int
+    n_users: int,
+    n_items: int,
+    density: float,
+    uniform_per_user: int,
+    latent_factors: int,
+    confounding: float,
+    seed: int,
 ) -> None:
     for name, value, low in (
         ("n_users", n_users, 2),
@@ -141,5 +173,7 @@ def _check_options(
             raise DebiasRecError(f"{name} must be a whole number >= {low}, got {value!r}")
     if not 0 < density <= 0.3:
         raise DebiasRecError(f"density must lie in (0, 0.3], got {density:g}")
+    if not 0 <= confounding <= 5:
+        raise DebiasRecError(f"confounding must lie in [0, 5], got {confounding:g}")
     if uniform_per_user > n_items:
         raise DebiasRecError(f"uniform_per_user must lie in 1..n_items = 1..{n_items}, got {uniform_per_user}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -105,7 +106,10 @@ def _cut(
     counts[-1] = n - sum(counts[:-1])
     if min(counts) == 0:
         wanted = ", ".join(f"{part} {float(share):.0%}" for part, share in shares.items())
-        raise DebiasRecError(f"split '{name}' leaves a part of {n:,} rows empty ({wanted}); it needs more rows")
+        least = math.ceil(1 / min(shares.values()))
+        raise DebiasRecError(
+            f"split '{name}' leaves a part of {n:,} rows empty ({wanted}); it needs at least {least} rows"
+        )
     order = np.random.default_rng(stream).permutation(n)
     pieces = np.split(order, np.cumsum(counts)[:-1])
     parts = {part: rows.take(index) for part, index in zip(shares, pieces, strict=True)}

@@ -95,7 +95,8 @@ def check_interactions(
     if len(again):
         raise DebiasRecError(
             f"{label}: a (user, item) pair may occur once, {plural(len(again), 'row')} repeat an earlier pair, "
-            f"(user, item, rating): {show_rows(part, again, user_ids, item_ids)}"
+            f"(user, item, rating): {show_rows(part, again, user_ids, item_ids)}; keep one row of each pair "
+            "(drop_duplicates of pandas)"
         )
 
 
@@ -128,8 +129,8 @@ def check_classes(dataset: Dataset) -> None:
         if n_positive in (0, len(part)):
             missing = "positive" if n_positive == 0 else "negative"
             raise DebiasRecError(
-                f"{label}: no rating is {missing} (positive means rating >= {dataset.threshold:g}; the "
-                f"{plural(len(part), 'rating')} lie in {part.ratings.min():g}..{part.ratings.max():g}); "
+                f"{label}: no rating is {missing} (positive means rating >= {dataset.threshold:g}; "
+                f"{plural(len(part), 'rating')}: {part.ratings.min():g}..{part.ratings.max():g}); "
                 "set threshold so that both classes occur"
             )
 

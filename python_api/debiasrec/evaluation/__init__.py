@@ -1,8 +1,9 @@
 """Evaluation on the biased and the debiased test side by side, and comparison over seeds."""
 
-from .compare import compare, validation_auc
+from .compare import compare
 from .comparison import Comparison
 from .evaluate import evaluate
 from .significance import paired_t_test
+from .validation import validation_auc, validation_value
 
-__all__ = ["Comparison", "compare", "evaluate", "paired_t_test", "validation_auc"]
+__all__ = ["Comparison", "compare", "evaluate", "paired_t_test", "validation_auc", "validation_value"]

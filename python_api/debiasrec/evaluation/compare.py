@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from ..methods.options import check_device, check_options
 from ..methods.persistence import plain_params
-from ..report.progress import FitProgress
-from ..training.validation import validation_rows
+from ..report.progress import FitProgress, fit_note
+from ..training.loop import ProgressEvent
 from .comparison import FIT_COLUMNS, RESULT_COLUMNS, Comparison
-from .evaluate import check_ks, evaluate, score_rows
-from .metrics import global_auc
-from .parts import make_part
+from .evaluate import check_ks, evaluate
+from .resuming import take_over
+from .validation import validation_auc
+
+Figures = Mapping[tuple[str, str], float]
+Measure = Callable[[zoo.Method, Split], Figures]
+Watch = Callable[[zoo.Method, Split, ProgressEvent], Figures]
 
 
 class ComparisonInterrupted(KeyboardInterrupt):
@@ -45,6 +49,9 @@ def compare(
     device: str = "cpu",
     progress: bool = False,
     out: str | Path | None = None,
+    resume: bool = False,
+    measure: Measure | None = None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Fit every method with every seed, evaluate each fit on both tests, and summarise.
 
@@ -60,13 +67,16 @@ def compare(
         device: where to train.
         progress: show bars on a terminal, one line per fit elsewhere (both on stderr).
         out: directory; its files are rewritten after each fit, so that an interruption keeps what is done.
+        resume: keep the results in ``out`` and fit only what is missing there.
+        measure: further figures of a fitted method, (test, metric) to value; they join the results.
+        watch: the same after every epoch, of the method as it stands.
 
     Returns:
         The comparison.
 
     Raises:
         DebiasRecError: unknown methods or options, repeated names or seeds, a method that needs uniform data which
-            the split lacks. Everything is checked before the first fit.
+            the split lacks, or results in ``out`` of other data or settings. All is checked before the first fit.
         ComparisonInterrupted: Ctrl-C; it holds what is done.
     """
     check_split(split)
@@ -75,17 +85,25 @@ def compare(
     templates = _templates(split, methods, preset, options or {})
     seed_list = _seed_list(seeds)
     configs = {name: _config(method) for name, method in templates.items()}
-    comparison = Comparison(split, seed_list, configs, {name: m.name for name, m in templates.items()}, device=device)
+    families = {name: method.name for name, method in templates.items()}
+    comparison = Comparison(split, seed_list, configs, families, device=device, ks=lengths)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)  # what cannot be written fails before the first fit
+    if resume:
+        if out is None:
+            raise DebiasRecError("resume=True needs out=, the folder of the results to go on from")
+        take_over(comparison, out)
+    done = set(zip(comparison.fits["method"], comparison.fits["seed"], strict=True))
+    missing = [pair for pair in itertools.product(seed_list, templates) if pair[::-1] not in done]
     try:
-        with FitProgress(len(seed_list) * len(templates), enabled=progress) as bar:
-            for seed, name in itertools.product(seed_list, templates):
-                bar.start(name, seed)
+        with FitProgress(len(missing), enabled=progress) as bar:
+            for seed, name in missing:
+                bar.start(f"{name} seed {seed}")
                 model = clone(templates[name]).set_params(seed=seed)
-                model.fit(split, device=device, progress=bar.epoch)
-                _record(comparison, name, seed, model, lengths)
-                bar.finish(model, comparison.fits["validation_auc"].iloc[-1])
+                figures = _fit(model, split, device, bar, watch)
+                figures |= {} if measure is None else measure(model, split)
+                _record(comparison, name, seed, model, figures)
+                bar.finish(fit_note(model, comparison.fits["validation_auc"].iloc[-1]))
                 if out is not None:
                     comparison.save(out)
     except KeyboardInterrupt:
@@ -93,26 +111,25 @@ def compare(
     return comparison
 
 
-def validation_auc(model: zoo.Method, split: Split) -> float:
-    """Global AUC on the rows that early stopping watches for "auc"; NaN when the split has no such rows.
+def _fit(
+    model: zoo.Method, split: Split, device: str, bar: FitProgress, watch: Watch | None
+) -> dict[tuple[str, str], float]:
+    """Fit with a progress bar; returns what was watched."""
+    watched: dict[tuple[str, str], float] = {}
 
-    Args:
-        model: a fitted method.
-        split: where the validation rows come from.
+    def after_epoch(event: ProgressEvent) -> None:
+        bar.epoch(event)
+        if watch is not None:
+            watched.update(watch(model, split, event))
 
-    Returns:
-        The AUC in [0, 1] or NaN.
-    """
-    rows = validation_rows(split, "auc")
-    if rows is None:
-        return float("nan")
-    part = make_part("validation", rows, split.dataset.positives(rows.ratings))
-    return global_auc(score_rows(model.name, model, rows), part)
+    model.fit(split, device=device, progress=after_epoch)
+    return watched
 
 
-def _record(comparison: Comparison, name: str, seed: int, model: zoo.Method, ks: tuple[int, ...]) -> None:
-    table = evaluate({name: model}, comparison.split, ks)
-    figures = [(name, seed, test, metric, value) for (test, metric), value in table.iloc[0].items()]
+def _record(comparison: Comparison, name: str, seed: int, model: zoo.Method, measured: Figures) -> None:
+    table = evaluate({name: model}, comparison.split, comparison.ks)
+    values = {**table.iloc[0].to_dict(), **measured}
+    figures = [(name, seed, test, metric, value) for (test, metric), value in values.items()]
     fit = (
         name,
         seed,

@@ -33,6 +33,7 @@ class Comparison:
         dropped: users per test and how many lack a class.
         ranking_users: ``"defined"`` or ``"both"``: whom the @k metrics average over.
         device: where the models were trained.
+        ks: list lengths of the ranking metrics.
     """
 
     split: Split
@@ -44,6 +45,7 @@ class Comparison:
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
     ranking_users: str = "defined"
     device: str = "cpu"
+    ks: tuple[int, ...] = (5,)
 
     @property
     def complete(self) -> bool:
@@ -104,7 +106,7 @@ def summarise(results: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
     cells = {key: rows.set_index("seed")["value"].astype(float) for key, rows in results.groupby(keys, sort=False)}
     for (method, test, metric), values in cells.items():
         difference = p_value = float("nan")
-        if baseline is not None and method != baseline:
+        if method != baseline and (baseline, test, metric) in cells:
             pairs = pd.concat([values, cells[baseline, test, metric]], axis=1, join="inner").to_numpy()
             difference, p_value = paired_t_test(pairs[:, 0], pairs[:, 1])
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

@@ -3,34 +3,70 @@
 from __future__ import annotations
 
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
-from debiasrec.methods.dr import DR
+from debiasrec.methods.cause import CausE
+from debiasrec.methods.cpt_v import CPTV
+from debiasrec.methods.dr import DR, DRTwoStage
+from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.kd_label import KDLabel
+from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
+from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.mf_pd import MFPD
+from debiasrec.methods.mf_tfrom import MFTFROM
+from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.persistence import load_model
+from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.wmf import WMF
 
 __all__ = [
+    "CPTV",
     "DR",
     "IPS",
     "MF",
+    "MFDRLTD",
+    "MFIPSLTD",
+    "MFPD",
+    "MFTFROM",
+    "NF",
+    "NFDR",
+    "NFDRLTD",
+    "NFIPS",
+    "NFIPSLTD",
+    "PMFNMAR",
     "REGISTRY",
     "SNIPS",
+    "WMF",
     "AutoDebias",
     "BalAutoDebias",
     "BalDR",
     "BalIPS",
     "BalMF",
+    "CausE",
+    "DRTwoStage",
+    "Ensemble",
+    "InterD",
+    "InterDB",
+    "InterDI",
+    "InterDO",
+    "ItemMean",
+    "KDLabel",
     "MFCombine",
     "MFUniform",
     "Method",
+    "Popularity",
     "Trained",
+    "UserMean",
     "load_model",
     "make",
     "preset",

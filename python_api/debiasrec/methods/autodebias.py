@@ -117,11 +117,15 @@ class AutoDebias(BiLevel):
         """The first epochs, in which the weights have not settled."""
         return self.watch_after
 
+    def imputed_values(self) -> Tensor:
+        """m of missing, negative and positive pairs, [3], differentiable in v."""
+        return self._middle + self._half_range * torch.tanh(self.imputation_)
+
     def lower(self, batch: Batch) -> dict[str, Any]:
         """The weighted errors of the rated pairs and of all pairs."""
         share = 1.0 if self.reduction == "sum" else 1.0 / max(len(batch), 1)
         labels = batch["labels"]
-        values = self._middle - self.offset_ + self._half_range * torch.tanh(self.imputation_)
+        values = self.imputed_values() - self.offset_
         rated = {
             "users": batch.users,
             "items": batch.items,

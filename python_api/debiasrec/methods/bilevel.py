@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-import debias_ext
 from debiasrec.methods.mf import uniform_rows
 from debiasrec.methods.trained import Trained
 from debiasrec.training.learner import TableLearner
@@ -27,7 +26,7 @@ class BiLevel(Trained):
     weights, propensities, imputed values. The upper one moves phi so that the loss of the uniform ratings falls after
     one assumed step of the lower one:
 
-        theta' = theta - lr * d lower(theta, phi) / d theta,     phi <- phi - optimiser(d upper(theta') / d phi).
+        theta' = theta - lr' * d lower(theta, phi) / d theta,     phi <- phi - optimiser(d upper(theta') / d phi).
 
     Then the lower loss takes its step in earnest, from theta and with the new phi. The hypergradients come from
     `debias_ext.lookahead_loss`, in closed form: nothing is differentiated twice.
@@ -51,13 +50,16 @@ class BiLevel(Trained):
 
     def upper_loss(self, batch: Batch) -> Tensor:
         """What the upper problem minimises, a scalar, differentiable in phi."""
-        return debias_ext.lookahead_loss(
-            **self.model_.tables(),
-            lower=self.lower(batch),
-            upper=self.upper(batch),
-            lr=self.lr,
-            l2=self.l2 * self._l2_scale(len(batch), self.mean_weight_),
-        )
+        return self.after_step(batch, self.lower(batch))
+
+    def after_step(self, batch: Batch, lower: dict[str, Any]) -> Tensor:
+        """The upper loss after the assumed step."""
+        l2 = self.l2 * self._l2_scale(len(batch), self.mean_weight_)
+        return self.model_.after_step(lower, self.upper(batch), lr=self.assumed_lr(), l2=l2)
+
+    def assumed_lr(self) -> float:
+        """The learning rate of the assumed step; by default that of the real one."""
+        return self.lr
 
     def upper_learners(self) -> list[TableLearner]:
         """The learners of phi that take part in this epoch; by default every one but "rating"."""

@@ -145,6 +145,17 @@ class DR(IPS):
         return self.model_.loss(batch.users, batch.items, batch["targets"], batch["weights"], "sum")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class DRTwoStage(DR):
+    """Doubly robust learning with an imputation model that is fitted first and then frozen: `dr` with joint=False."""
+
+    name: ClassVar[str] = "dr_two_stage"
+    summary: ClassVar[str] = "doubly robust learning, the imputation model fitted first and then frozen"
+    source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019, eq (4)"
+
+    joint: bool = flag(False)
+
+
 def _block(
     model: FactorTables, rated: tuple[Tensor, Tensor, Tensor, Tensor], unobserved: DRTarget | ConstantTarget
 ) -> Tensor:

@@ -25,7 +25,7 @@ class Hyperparameters:
         batching: "flat" (shuffled rated pairs) or "block" (user block x item block).
         batch_size: rated pairs per flat batch.
         user_block, item_block: rows per block.
-        optimizer: "adam" or "sgd".
+        optimizer: "adam", "sgd" or "adagrad".
         reduction: "mean" or "sum" of the errors of a step.
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.

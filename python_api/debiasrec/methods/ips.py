@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from debiasrec.methods.options import choice, number
+from debiasrec.methods.mf import with_uniform_rows
+from debiasrec.methods.options import choice, flag, number
 from debiasrec.methods.trained import Trained
 from debiasrec.propensity import PROPENSITIES, make_propensity
 
@@ -20,9 +21,10 @@ class IPS(Trained):
     """Matrix factorisation with every squared error weighted by one over its propensity: sum of (s - t)^2 / q.
 
     Args:
-        propensity: "naive_bayes", "logistic", "popularity", "given", or "auto": naive Bayes where the split has uniform
-            training ratings, popularity elsewhere.
+        propensity: "naive_bayes", "logistic", "mf", "popularity", "given", or "auto": naive Bayes where the split has
+            uniform training ratings, popularity elsewhere.
         propensity_levels: what naive Bayes tells apart: "stars", or "binary" (positive and negative).
+        uniform_rows: train on the uniform ratings too, each with weight 1.
         clip_min: propensities below are raised to it; None leaves it to the estimator.
 
     Attributes (after fit):
@@ -38,6 +40,11 @@ class IPS(Trained):
     propensity: str = choice("auto", "auto", *PROPENSITIES)
     propensity_levels: str = choice("stars", "stars", "binary")
     clip_min: float | None = number(None, above=0, none=True)
+    uniform_rows: bool = flag(False)
+
+    def training_rows(self, split: Split) -> Interactions:
+        """The biased training part, with the uniform one after it where `uniform_rows`."""
+        return with_uniform_rows(split, self.name) if self.uniform_rows else split.train
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """Fit the propensity model on the split; the weights of the training rows are the inverse propensities."""
@@ -50,7 +57,8 @@ class IPS(Trained):
         if self.clip_min is not None:
             options["clip_min"] = self.clip_min
         self.propensity_ = make_propensity(name, **options).fit(split)
-        propensities = self.propensity_.predict(rows.users, rows.items, rows.ratings)
-        weights = 1.0 / propensities
+        biased = split.train
+        weights = np.ones(len(rows))
+        weights[: len(biased)] /= self.propensity_.predict(biased.users, biased.items, biased.ratings)
         self.mean_weight_ = float(np.mean(weights))
         return {"weights": weights.astype(np.float32)}

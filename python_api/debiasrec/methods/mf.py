@@ -52,7 +52,12 @@ class MFCombine(MF):
 
     def training_rows(self, split: Split) -> Interactions:
         """Biased and uniform training parts, concatenated."""
-        return type(split.train).concatenate(split.train, uniform_rows(split, self.name))
+        return with_uniform_rows(split, self.name)
+
+
+def with_uniform_rows(split: Split, method: str) -> Interactions:
+    """Biased and uniform training parts, concatenated."""
+    return type(split.train).concatenate(split.train, uniform_rows(split, method))
 
 
 def uniform_rows(split: Split, method: str) -> Interactions:

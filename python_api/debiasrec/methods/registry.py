@@ -6,30 +6,66 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
-from debiasrec.methods.dr import DR
+from debiasrec.methods.cause import CausE
+from debiasrec.methods.cpt_v import CPTV
+from debiasrec.methods.dr import DR, DRTwoStage
+from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.kd_label import KDLabel
+from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
+from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
+from debiasrec.methods.mf_pd import MFPD
+from debiasrec.methods.mf_tfrom import MFTFROM
+from debiasrec.methods.nf import NF, NFDR, NFIPS
+from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
 
 REGISTRY: dict[str, type[Method]] = {
     cls.name: cls
     for cls in (
+        UserMean,
+        ItemMean,
+        Popularity,
         MF,
         MFUniform,
         MFCombine,
+        WMF,
         IPS,
         SNIPS,
         DR,
+        DRTwoStage,
         AutoDebias,
         BalMF,
         BalIPS,
         BalDR,
         BalAutoDebias,
+        NF,
+        NFIPS,
+        NFDR,
+        MFIPSLTD,
+        MFDRLTD,
+        NFIPSLTD,
+        NFDRLTD,
+        CPTV,
+        PMFNMAR,
+        CausE,
+        KDLabel,
+        MFPD,
+        MFTFROM,
+        Ensemble,
+        InterD,
+        InterDB,
+        InterDO,
+        InterDI,
     )
 }
 

@@ -163,7 +163,8 @@ class Trained(Hyperparameters, Method):
         return RowLearner(model, lr=lr, l2=l2, **options)
 
     def _loss_learner(self, model: Model, lr: float, l2: float) -> LossLearner:
-        return LossLearner(model, optimizer=self.optimizer, lr=lr, l2=l2, l2_rows=self.l2_rows)
+        options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
+        return LossLearner(model, lr=lr, l2=l2, **options)
 
     def _l2_scale(self, rated: float, mean_weight: float) -> float:
         """The factor of the L2 term beside the errors of `rated` pairs with weights of that mean."""

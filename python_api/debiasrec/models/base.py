@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+import debias_ext
+
 # Scores that `best` holds at a time.
 _SCORES_AT_ONCE = 1 << 22
 
@@ -44,6 +46,15 @@ class Model(ABC):
         Args:
             users, items: int64 [B], inside indices.
         """
+
+    def loss(self, users: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+        """The squared error of pairs, weighted and reduced, differentiable in the tables.
+
+        Args:
+            users, items, targets, weights: [B]; no weights are weights of 1.
+            reduction: "sum" or "mean".
+        """
+        return debias_ext.pointwise_loss(self.score(users, items), targets, weights, reduction=reduction)
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The k items of the highest scores that each user has not seen: (scores, items), both [n, k].

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,16 @@ class MatrixFactorization(Model):
         self.user_bias = he_normal(generator, n_users, device=device)
         self.item_bias = he_normal(generator, n_items, device=device)
 
+    @classmethod
+    def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
+        """A model with copies of given tables, biases included."""
+        (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
+        model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
+        with torch.no_grad():
+            for name, table in model.tables().items():
+                table.copy_(getattr(tables, name))
+        return model
+
     def tables(self) -> dict[str, Tensor]:
         """The four parameter tables by name, live (not copies)."""
         return {name: getattr(self, name) for name in ("user_factors", "item_factors", "user_bias", "item_bias")}
@@ -68,12 +79,7 @@ class MatrixFactorization(Model):
         )
 
     def loss(self, users: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-        """The squared error of pairs, weighted and reduced, differentiable in the tables.
-
-        Args:
-            users, items, targets, weights: [B]; no weights are weights of 1.
-            reduction: "sum" or "mean".
-        """
+        """The squared error of pairs, in one pass; see `Model.loss`."""
         return debias_ext.mf_loss(
             self.user_factors,
             self.item_factors,
@@ -85,6 +91,25 @@ class MatrixFactorization(Model):
             item_bias=self.item_bias,
             offset=self.offset,
             reduction=reduction,
+        )
+
+    def after_step(self, lower: Mapping[str, Any], upper: Mapping[str, Any], *, lr: float, l2: float) -> Tensor:
+        """The upper loss after an assumed step down the lower one, differentiable in what the lower loss is made of.
+
+        Args:
+            lower, upper: as `debias_ext.lookahead_loss` takes them; scores there have no offset.
+            lr: of the assumed step, plain gradient descent.
+            l2: half the squared norm of the distinct factor rows of the lower loss is added to it, times this.
+        """
+        return debias_ext.lookahead_loss(
+            self.user_factors,
+            self.item_factors,
+            lower=lower,
+            upper=upper,
+            lr=lr,
+            user_bias=self.user_bias,
+            item_bias=self.item_bias,
+            l2=l2,
         )
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

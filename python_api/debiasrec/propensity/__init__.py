@@ -11,13 +11,17 @@ from ..naming import unknown_name
 from .base import PropensityEstimator
 from .given import GivenPropensity
 from .logistic import LogisticPropensity
+from .matrix_factorization import MFPropensity
 from .naive_bayes import NaiveBayesPropensity
+from .network import PropensityNetwork
 from .popularity import PopularityPropensity
+from .statistics import PropensityStatistics, propensity_statistics
 
 PROPENSITIES: MappingProxyType[str, type[PropensityEstimator]] = MappingProxyType(
     {
         "naive_bayes": NaiveBayesPropensity,
         "logistic": LogisticPropensity,
+        "mf": MFPropensity,
         "popularity": PopularityPropensity,
         "given": GivenPropensity,
     }
@@ -27,10 +31,14 @@ __all__ = [
     "PROPENSITIES",
     "GivenPropensity",
     "LogisticPropensity",
+    "MFPropensity",
     "NaiveBayesPropensity",
     "PopularityPropensity",
     "PropensityEstimator",
+    "PropensityNetwork",
+    "PropensityStatistics",
     "make_propensity",
+    "propensity_statistics",
 ]
 
 
@@ -38,7 +46,7 @@ def make_propensity(name: str, **options: Any) -> PropensityEstimator:
     """A propensity estimator by name.
 
     Args:
-        name: a key of ``PROPENSITIES`` ("naive_bayes", "logistic", "popularity", "given").
+        name: a key of ``PROPENSITIES`` ("naive_bayes", "logistic", "mf", "popularity", "given").
         options: keyword options of that estimator.
 
     Returns:

@@ -67,6 +67,7 @@ def run_record(comparison: Comparison) -> dict[str, Any]:
     return {
         "environment": environment(comparison.device),
         **split_record(comparison.split),
+        "ks": list(comparison.ks),
         "seeds": comparison.seeds,
         "complete": comparison.complete,
         "methods": {

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TESTS = ("biased", "debiased")
+ABBREVIATIONS = ("auc", "uauc", "ndcg", "map", "mse", "mae", "rmse", "sv", "mis")
 
 
 def comparison_png(summary: pd.DataFrame) -> bytes | None:
@@ -46,7 +47,7 @@ def comparison_png(summary: pd.DataFrame) -> bytes | None:
 def metric_label(metric: str) -> str:
     """How a metric is written in tables and figures: ``ndcg@5`` is NDCG@5, ``recall@5`` Recall@5."""
     name = metric.removeprefix("f1_")
-    label = name.capitalize() if name.startswith("recall") else name.upper()
+    label = name.upper() if name.partition("@")[0] in ABBREVIATIONS else name.capitalize().replace("_", " ")
     return f"F1 {label}" if metric.startswith("f1_") else label
 
 

@@ -50,9 +50,9 @@ class FitProgress:
         if self._bars is not None:
             self._bars.stop()
 
-    def start(self, method: str, seed: int) -> None:
+    def start(self, label: str) -> None:
         """A fit begins."""
-        self._label = f"{method} seed {seed}"
+        self._label = label
         self._began = time.perf_counter()
         if self._bars is not None and self._epochs is not None:
             self._bars.reset(self._epochs, description=self._label, total=None, note="")
@@ -63,17 +63,22 @@ class FitProgress:
             note = f"loss {event.loss:.4g}" + ("" if event.validation is None else f", val {event.validation:.4f}")
             self._bars.update(self._epochs, completed=event.epoch, total=event.max_epochs, note=note)
 
-    def finish(self, model: Method, validation: float) -> None:
-        """The current fit ended: one line, on a terminal above the bars."""
+    def finish(self, note: str) -> None:
+        """The current fit ended: one line with a note, on a terminal above the bars."""
         self._done += 1
         if not self._enabled:
             return
         seconds = time.perf_counter() - self._began
         count = f"[{self._done}/{self._total}] " if self._total > 1 else ""
-        line = f"{count}{self._label}: best epoch {model.best_epoch_}, validation AUC {validation:.4f}, {seconds:.1f} s"
+        line = f"{count}{self._label}: {note}, {seconds:.1f} s"
         if self._bars is not None:
             if self._fits is not None:
                 self._bars.advance(self._fits)
             self._bars.console.print(line, highlight=False, style="dim", markup=False)
         else:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def fit_note(model: Method, validation: float) -> str:
+    """What to say of a fit that ended: its best epoch and its AUC on the validation rows."""
+    return f"best epoch {model.best_epoch_}, validation AUC {validation:.4f}"

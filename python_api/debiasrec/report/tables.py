@@ -113,7 +113,7 @@ def _metric_table(metric: str, rows: pd.DataFrame, baseline: str | None) -> Tabl
 
 def _rest_table(test: str, rows: pd.DataFrame, baseline: str | None) -> Table:
     metrics = list(rows["metric"].unique())
-    table = _new_table(TEST_TITLES[test], [metric_label(metric) for metric in metrics])
+    table = _new_table(TEST_TITLES.get(test, test), [metric_label(metric) for metric in metrics])
     cells = [_cells(rows[rows["metric"] == metric], baseline) for metric in metrics]
     for method in rows["method"].unique():
         table.add_row(method, *(column.get(method, Text("")) for column in cells))
@@ -157,9 +157,13 @@ def _difference_cells(debiased: pd.DataFrame, method: str) -> list[Text]:
     if method not in debiased.index or pd.isna(debiased.loc[method, "difference"]):
         return [Text(""), Text("")]
     difference, p_value = debiased.loc[method, "difference"], debiased.loc[method, "p_value"]
-    p_text = "-" if pd.isna(p_value) else "<.001" if p_value < 0.001 else short(p_value, 3)
     style = "bold" if p_value < 0.05 else ""
-    return [Text(f"{'+' if difference >= 0 else '-'}{short(abs(difference))}", style), Text(p_text, style)]
+    return [Text(f"{'+' if difference >= 0 else '-'}{short(abs(difference))}", style), Text(p_text(p_value), style)]
+
+
+def p_text(p_value: float) -> str:
+    """A p-value in three digits."""
+    return "-" if pd.isna(p_value) else "<.001" if p_value < 0.001 else short(p_value, 3)
 
 
 def short(value: float, digits: int = 4) -> str:

@@ -6,11 +6,12 @@ from debiasrec.training.early_stopping import EarlyStopping
 from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import DivergenceError, ProgressEvent, TrainingRun, train
-from debiasrec.training.optimizer import SGD, Adam, make_optimizer
+from debiasrec.training.optimizer import SGD, Adagrad, Adam, make_optimizer
 from debiasrec.training.validation import Validator, make_validator
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
     "Batch",
     "BlockLoader",

@@ -19,7 +19,7 @@ class RowLearner:
 
     Args:
         model: the model that is trained.
-        optimizer: "sgd" or "adam".
+        optimizer: "sgd", "adam" or "adagrad".
         lr: learning rate.
         l2: coefficient of half the squared norm of the distinct factor rows of a step; biases are not decayed.
         l2_rows: "touched" decays the rows of the rated pairs, "block" every user and item of the block.
@@ -137,11 +137,14 @@ class LossLearner:
     """Applies gradient steps of any differentiable loss to one model with `user_factors` and `item_factors`.
 
     Args:
-        model, optimizer, lr, l2, l2_rows: as in `RowLearner`.
+        model, optimizer, lr, l2, l2_rows, reduction: as in `RowLearner`.
     """
 
-    def __init__(self, model: Model, *, optimizer: str, lr: float, l2: float, l2_rows: str) -> None:
+    def __init__(
+        self, model: Model, *, optimizer: str, lr: float, l2: float, l2_rows: str, reduction: str = "mean"
+    ) -> None:
         self.model = model
+        self.reduction = reduction
         self.optimizer = make_optimizer(optimizer, model.tables(), lr)
         self.l2 = l2
         self.l2_rows = l2_rows
@@ -154,6 +157,12 @@ class LossLearner:
     def to_(self, device: str | torch.device) -> None:
         """Move the trained model; the learner cannot go on after it."""
         self.model.to_(device)
+
+    def step(self, batch: Batch, targets: Tensor, weights: Tensor | None, *, scale: float = 1.0) -> Tensor:
+        """One step on weighted squared errors; see `RowLearner.step`."""
+        loss = self.model.loss(batch.users, batch.items, targets, weights, self.reduction)
+        self.update(loss, batch, scale=scale)
+        return loss.detach()
 
     def update(self, loss: Tensor, batch: Batch, *, scale: float = 1.0) -> None:
         """One step down the gradient of loss + scale * l2 / 2 * (squared norms of the distinct rows)."""

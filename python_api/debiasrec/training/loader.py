@@ -39,7 +39,7 @@ class Batch:
         return self.columns[name]
 
     def places(self, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:
-        """Where the users and the items of the rated pairs stand in the block, out of so many of each."""
+        """Rows and columns of the rated pairs within the block, int64 [B]."""
         assert self.block is not None
         return _places(self.users, self.block[0], n_users), _places(self.items, self.block[1], n_items)
 

@@ -72,9 +72,35 @@ class Adam:
             table.sub_(first.div(denominator).mul_(rate))
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+class Adagrad:
+    """v += g^2, row -= lr g / (sqrt(v) + eps); a row without a gradient does not move.
+
+    Source: Duchi, Hazan and Singer, JMLR 2011, figure 1.
+    """
+
+    def __init__(self, tables: Mapping[str, Tensor], lr: float, eps: float = 1e-10) -> None:
+        self.tables = list(tables.values())
+        self.names = list(tables)
+        self.lr, self.eps = lr, eps
+        self.second = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser's own state by name, live."""
+        return {f"{name}.second": second for name, second in zip(self.names, self.second, strict=True)}
+
+    @torch.no_grad()
+    def step(self, gradients: Iterable[Tensor]) -> None:
+        """Apply one step; the gradients (one per table, in order) are overwritten."""
+        for table, gradient, second in zip(self.tables, gradients, self.second, strict=True):
+            second.add_(gradient * gradient)
+            denominator = torch.rsqrt(second).reciprocal_().add_(self.eps)
+            table.sub_(gradient.div_(denominator).mul_(self.lr))
 
 
-def make_optimizer(name: str, tables: Mapping[str, Tensor], lr: float) -> SGD | Adam:
-    """The optimiser called `name` ("sgd" or "adam") over the tables."""
+Optimizer = SGD | Adam | Adagrad
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adagrad": Adagrad}
+
+
+def make_optimizer(name: str, tables: Mapping[str, Tensor], lr: float) -> Optimizer:
+    """The optimiser called `name`, a key of OPTIMIZERS, over the tables."""
     return OPTIMIZERS[name](tables, lr)

@@ -20,7 +20,7 @@ from debiasrec.cli import app, main
 from debiasrec.cli.parse import parse_settings
 
 FAST = ["--set", "max_epochs=2", "--set", "factors=2"]
-COMMANDS = ["list", "data", "fit", "evaluate", "compare", "bench", "doctor"]
+COMMANDS = ["list", "data", "fit", "evaluate", "compare", "tune", "experiment", "bench", "doctor"]
 
 
 @pytest.fixture
@@ -51,15 +51,16 @@ def test_help_names_every_command_and_none_prints_a_trace(capsys):
     assert main([]) == 0
     text = capsys.readouterr().out
     assert all(re.search(rf"\b{command}\b", text) for command in COMMANDS)
-    for command in COMMANDS[:5]:
+    for command in COMMANDS[:7]:
         assert main([command, "--help"]) == 0
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= 100
         assert "Traceback" not in text
 
 
-def test_list_names_methods_data_sets_and_splits():
+def test_list_names_methods_data_sets_splits_and_experiments():
     text = run("list")
+    assert all(name in text for name in debiasrec.experiments.EXPERIMENTS)
     assert all(name in text for name in debiasrec.methods.REGISTRY)
     assert all(name in text for name in ("simulated", "coat", "yahoo_r3", "autodebias", "interd", "ltd"))
     assert max(map(len, text.splitlines())) <= 80
@@ -155,6 +156,15 @@ def test_compare_without_uniform_data_shows_the_estimates(own_files, tmp_path):
         (["data", "--data", "coat", "--root", "nowhere"], ["nowhere"]),
         (["evaluate", "nowhere", "--data", "simulated"], ["nowhere"]),
         (["evaluate", "nowhere"], ["nowhere", "--data"]),
+        (["tune", "mff", "--out", "x"], ["mff", "mf"]),
+        (["tune", "mf", "--out", "x", "--trials", "0"], ["--trials"]),
+        (["tune", "mf", "--out", "x", "--set", "ips.lr=1"], ["ips not among"]),
+        (["tune", "popularity", "--out", "x"], ["popularity"]),
+        (["tune", "mf"], ["--out"]),
+        (["experiment", "interd-tabel2"], ["interd-tabel2", "interd-table2"]),
+        (["experiment", "interd-table2", "--methods", "interb"], ["interb", "interd"]),
+        (["experiment", "interd-table2", "--data", "simulate"], ["simulate", "simulated"]),
+        (["experiment", "interd-table2", "--root", "x"], ["--root", "simulated"]),
         (["shrink"], ["shrink"]),
     ],
 )
@@ -220,11 +230,11 @@ def test_the_installed_program_exits_with_2_and_shows_the_trace_on_request(flags
 def test_examples_in_the_help_parse(monkeypatch, capsys):
     calls = []
     monkeypatch.setattr("debiasrec.cli.source.DataSource.load", lambda self: calls.append(self) or _stop())
-    for command in COMMANDS[:5]:
+    for command in COMMANDS[:7]:
         main([command, "--help"])
     shown = capsys.readouterr().out
-    examples = re.findall(r"^ *debiasrec ((?:data|fit|compare) \S.*)$", shown, re.MULTILINE)
-    assert len(examples) == 6
+    examples = re.findall(r"^ *debiasrec ((?:data|fit|compare|tune|experiment) \S.*)$", shown, re.MULTILINE)
+    assert len(examples) == 10
     for example in examples:
         main(shlex.split(example))
     assert len(calls) == len(examples)

@@ -79,9 +79,61 @@ def test_features_are_one_hot_and_given_propensities_are_the_exposure(data):
     np.testing.assert_array_equal(data.given_propensities, data.truth.exposure)
 
 
+@pytest.fixture(scope="module")
+def confounded():
+    return load("simulated", confounding=1.0)
+
+
+def test_a_hidden_cause_changes_who_rates_and_no_rating(data, confounded):
+    for field in ("relevance", "expected_rating"):
+        np.testing.assert_array_equal(getattr(data.truth, field), getattr(confounded.truth, field))
+    np.testing.assert_array_equal(data.uniform.ratings, confounded.uniform.ratings)
+    assert confounded.truth.exposure.mean() == pytest.approx(0.08, abs=1e-9)
+    assert len(confounded.biased) == pytest.approx(len(data.biased), rel=0.05)
+
+
+def test_weights_without_the_hidden_cause_leave_items_biased_and_the_true_exposure_does_not(data, confounded):
+    def spread_of_items(dataset, exposure):
+        """Variance over items of the weighted mean residual, in units of what chance alone gives."""
+        rows = dataset.biased
+        residual = rows.ratings - dataset.truth.expected_rating[rows.users, rows.items]
+        weight = 1 / exposure[rows.users, rows.items]
+        total = np.bincount(rows.items, weights=weight * residual, minlength=300)
+        chance = np.bincount(rows.items, weights=(weight * residual) ** 2, minlength=300)
+        return np.mean(total**2) / np.mean(chance)
+
+    # Chance gives 1, with a standard deviation of about sqrt(2 / 300) and more, since the weights are skewed.
+    assert spread_of_items(data, data.given_propensities) < 1.5
+    assert spread_of_items(confounded, confounded.truth.exposure) < 1.5
+    assert spread_of_items(confounded, confounded.given_propensities) > 3
+
+
+def test_the_rating_does_not_tell_the_hidden_cause(data, confounded):
+    def exposure_by_rating(dataset):
+        """How often the rating is chosen, over how often it occurs."""
+        shares = [np.bincount(part.ratings.astype(int), minlength=6)[1:] for part in (dataset.biased, dataset.uniform)]
+        return (shares[0] / shares[0].sum()) / (shares[1] / shares[1].sum())
+
+    assert np.ptp(exposure_by_rating(confounded)) < 0.25
+    assert np.ptp(exposure_by_rating(data)) > 1
+
+
+def test_features_do_not_tell_the_hidden_cause(data, confounded):
+    np.testing.assert_array_equal(data.user_features, confounded.user_features)
+    np.testing.assert_array_equal(data.item_features, confounded.item_features)
+
+
 @pytest.mark.parametrize(
     "option",
-    [{"n_users": 1}, {"n_items": 0}, {"density": 0.5}, {"density": 0}, {"uniform_per_user": 301}, {"seed": -1}],
+    [
+        {"n_users": 1},
+        {"n_items": 0},
+        {"density": 0.5},
+        {"density": 0},
+        {"uniform_per_user": 301},
+        {"seed": -1},
+        {"confounding": -1},
+    ],
 )
 def test_an_option_out_of_range_is_refused_by_name(option):
     with pytest.raises(DebiasRecError, match=f"{next(iter(option))} must"):

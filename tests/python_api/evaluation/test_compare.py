@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +109,76 @@ def test_interruption_keeps_what_is_done(make_split, fixed_scores, tmp_path):
     assert list(caught.value.comparison.fits["method"]) == ["fine"]
     assert not caught.value.comparison.complete
     assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"fine"}
+
+
+def test_resuming_fits_only_what_is_missing(make_split, fixed_scores, tmp_path):
+    split, low, high = make_split(), fixed_scores(level=0.2), fixed_scores(level=1.5)
+    debiasrec.compare(split, {"low": low}, seeds=2, out=tmp_path)
+    whole = debiasrec.compare(split, {"low": low, "high": high}, seeds=3, out=tmp_path, resume=True)
+    assert list(map(tuple, whole.fits[["method", "seed"]].to_numpy())) == [
+        ("low", 0), ("low", 1), ("high", 0), ("high", 1), ("low", 2), ("high", 2)
+    ]  # fmt: skip
+    once = debiasrec.compare(split, {"low": low, "high": high}, seeds=3)
+    keys = ["method", "seed", "test", "metric"]
+    pd.testing.assert_frame_equal(
+        *(result.results.sort_values(keys, ignore_index=True) for result in (whole, once)), check_dtype=False
+    )
+    assert whole.complete
+
+
+def test_resuming_keeps_methods_that_are_not_asked_for_now(make_split, fixed_scores, tmp_path):
+    debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=2, out=tmp_path)
+    debiasrec.compare(make_split(), {"high": fixed_scores(level=1.0)}, seeds=1, out=tmp_path, resume=True)
+    assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"low", "high"}
+
+
+def test_a_fit_whose_record_was_not_written_is_fitted_again(make_split, fixed_scores, tmp_path):
+    debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=2, out=tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["fits"] = record["fits"][:1]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    result = debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=2, out=tmp_path, resume=True)
+    assert not result.results.duplicated(["method", "seed", "test", "metric"]).any()
+    assert result.complete
+
+
+def test_results_of_other_settings_splits_or_lists_are_refused(make_split, fixed_scores, tmp_path):
+    debiasrec.compare(make_split(), {"low": fixed_scores(level=0.2)}, seeds=1, out=tmp_path)
+    resume = {"seeds": 1, "out": tmp_path, "resume": True}
+    with pytest.raises(debiasrec.DebiasRecError, match=r"level was 0\.2, is 0\.4"):
+        debiasrec.compare(make_split(), {"low": fixed_scores(level=0.4)}, **resume)
+    with pytest.raises(debiasrec.DebiasRecError, match="another split"):
+        debiasrec.compare(make_split("bal"), {"low": fixed_scores(level=0.2)}, **resume)
+    with pytest.raises(debiasrec.DebiasRecError, match="another ks"):
+        debiasrec.compare(make_split(), {"low": fixed_scores(level=0.2)}, ks=(3,), **resume)
+    with pytest.raises(debiasrec.DebiasRecError, match="needs out="):
+        debiasrec.compare(make_split(), {"low": fixed_scores(level=0.2)}, resume=True)
+
+
+def test_settings_of_methods_that_were_not_fitted_may_change(make_split, fixed_scores, tmp_path):
+    methods = {"low": fixed_scores(), "high": fixed_scores(fails="interrupt")}
+    with pytest.raises(ComparisonInterrupted):
+        debiasrec.compare(make_split(), methods, seeds=1, out=tmp_path)
+    methods["high"] = fixed_scores(level=1.0)
+    assert debiasrec.compare(make_split(), methods, seeds=1, out=tmp_path, resume=True).complete
+
+
+def test_watched_figures_are_those_after_every_epoch(make_split, fixed_scores):
+    def watch(model, split, event):
+        return {(f"epoch {event.epoch}", "loss"): event.loss + model.seed}
+
+    result = debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=2, watch=watch)
+    assert list(result.results.query("test == 'epoch 1'")["value"]) == [0.5, 1.5]
+
+
+def test_measured_figures_join_the_results_and_the_text(make_split, fixed_scores):
+    def measure(model, split):
+        return {("elsewhere", "level"): 10 * model.level + model.seed} if model.level else {}
+
+    methods = {"none": fixed_scores(), "low": fixed_scores(level=0.2)}
+    result = debiasrec.compare(make_split(), methods, seeds=2, measure=measure)
+    assert list(result.results.query("test == 'elsewhere'")["value"]) == [2.0, 3.0]
+    assert "elsewhere" in str(result)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from debiasrec import methods
 from debiasrec.data import Dataset, Interactions, Split, load
 
 
@@ -28,5 +29,16 @@ def hand():
         given = None if propensities is None else np.asarray(propensities, dtype=np.float64)
         data = Dataset("hand", train, None, *ratings.shape, *ids, (1.0, 5.0), 4.0, given_propensities=given)
         return Split(data, "hand", 0, train=train)
+
+    return make
+
+
+@pytest.fixture
+def made():
+    """made(name, **options) -> a method of that name, with those of the options that it has."""
+
+    def make(name, **options) -> methods.Method:
+        known = methods.REGISTRY[name]._get_param_names()
+        return methods.make(name, **{option: value for option, value in options.items() if option in known})
 
     return make

@@ -18,3 +18,16 @@ def test_presets_reach_the_published_band_on_coat(coat, name, low):
     method = methods.make(name, **{**methods.preset(name, "coat"), "max_epochs": 80}).fit(coat)
     test = coat.uniform_test
     assert roc_auc_score(test.ratings >= 4, method.predict(test.users, test.items)) > low
+
+
+@pytest.mark.filterwarnings("ignore:366 of")
+def test_taught_propensities_beat_fitted_ones_on_coat(data_root):
+    split = load("coat", root=data_root / "coat").split("ltd", 0)
+    test = split.uniform_test
+    squared, absolute = {}, {}
+    for name in ("ips", "mf_ips_ltd"):
+        method = methods.make(name, **{**methods.preset(name, "coat", "ltd"), "max_epochs": 15}).fit(split)
+        error = method.predict(test.users, test.items) - test.ratings
+        squared[name], absolute[name] = (error**2).mean(), abs(error).mean()
+    assert squared["mf_ips_ltd"] < min(squared["ips"] - 0.02, 1.18)
+    assert absolute["mf_ips_ltd"] < absolute["ips"] - 0.01

@@ -168,3 +168,16 @@ def test_flat_dr_estimates_the_block_loss(split):
     totals = [float(flat.loss(batch).detach()) for epoch in range(1, 41) for batch in loader.epoch(epoch)]
     assert np.mean(totals) == pytest.approx(expected, abs=4 * np.std(totals) / 40**0.5)
     assert torch.isfinite(torch.tensor(totals)).all()
+
+
+@pytest.mark.parametrize("name", ["ips", "dr", "nf_ips"])
+def test_uniform_rows_are_added_with_weight_one(split, name):
+    method = methods.make(name, uniform_rows=True)
+    columns = method._start(split, "cpu").columns
+    train, uniform = split.train, split.uniform_train
+    n = len(train)
+    assert columns["users"].tolist() == [*train.users, *uniform.users]
+    expected = 1 / method.propensity_.predict(train.users, train.items, train.ratings)
+    np.testing.assert_allclose(columns["weights"][:n], expected, rtol=1e-6)
+    assert (columns["weights"][n:] == 1).all()
+    assert len(columns["weights"]) == n + len(uniform)

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from debiasrec import from_frame, load_model, methods
 from debiasrec.data import load
 from debiasrec.methods.hyperparameters import Hyperparameters
+from debiasrec.methods.options import check_options
 from debiasrec.training import checkpoint as storage
 
 QUICK = {"max_epochs": 3}
@@ -22,13 +23,13 @@ QUICK = {"max_epochs": 3}
 
 @pytest.mark.parametrize("name", list(methods.REGISTRY))
 def test_parameters_survive_clone_get_set_and_repr(name):
-    method = methods.make(name, lr=0.5, seed=7)
+    method = methods.make(name, target="stars", seed=7)
     copy = clone(method)
     assert type(copy) is type(method)
     assert copy.get_params() == method.get_params()
-    assert copy.set_params(lr=0.25).lr == 0.25
-    assert method.lr == 0.5
-    assert "lr=0.5" in repr(method)
+    assert copy.set_params(seed=8).seed == 8
+    assert method.seed == 7
+    assert "seed=7" in repr(method)
     with pytest.raises(TypeError):
         type(method)(10)  # keyword-only
 
@@ -61,7 +62,7 @@ def test_unknown_names_and_options_name_the_nearest():
         ("mf", {"lr": -1.0}, r"lr must be a number above 0, got -1\.0"),
         ("mf", {"lr": float("nan")}, "lr must be a number above 0, got nan"),
         ("mf", {"l2": "high"}, "l2 must be a number, at least 0, got 'high'"),
-        ("mf", {"optimizer": "adamw"}, "optimizer must be one of sgd, adam, got 'adamw'"),
+        ("mf", {"optimizer": "adamw"}, "optimizer must be one of sgd, adam, adagrad, got 'adamw'"),
         ("mf", {"target": "stars5"}, "target must be one of signed, binary, stars"),
         ("mf", {"seed": 1.5}, "seed must be a whole number, at least 0"),
         ("mf", {"l2_rows": "block"}, 'l2_rows="block" needs batching="block"'),
@@ -215,8 +216,8 @@ def test_recommend_refuses_unknown_users_by_name_and_accepts_one_or_none(named_s
 
 
 @pytest.mark.parametrize("name", list(methods.REGISTRY))
-def test_a_saved_method_comes_back_whole(split, tmp_path, name):
-    method = methods.make(name, seed=2, **QUICK).fit(split)
+def test_a_saved_method_comes_back_whole(split, tmp_path, made, name):
+    method = made(name, seed=2, **QUICK).fit(split)
     method.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert type(loaded) is type(method)
@@ -252,7 +253,8 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 def test_presets_are_valid_for_their_methods():
     for name in methods.REGISTRY:
         for data in ("coat", "yahoo_r3"):
-            assert methods.make(name, **methods.preset(name, data)).batching == "block"
+            for split in (None, "ltd"):
+                check_options(methods.make(name, **methods.preset(name, data, split)))
         assert methods.preset(name, "simulated") == {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from debiasrec.benchmarks.plain_recipes import PlainRecipe
+from debiasrec.benchmarks.plain_recipes import EnumeratedRecipe, PlainRecipe
 
 import debiasrec
 from debiasrec import methods
@@ -26,3 +26,16 @@ def test_three_epochs_on_coat(name, data_root):
     expected = [*recipe.rating.tables, *(recipe.imputation.tables if name == "dr" else ())]
     for table, plain_table in zip((t for group in tables for t in group.values()), expected, strict=True):
         torch.testing.assert_close(table, plain_table, rtol=1e-5, atol=1e-5)
+
+
+def test_the_enumerated_recipe_is_the_one_with_matrices():
+    data = debiasrec.load("simulated")
+    split = data.split("autodebias", seed=0)
+    method = methods.make("dr", **{**methods.preset("dr", "coat"), "propensity": "popularity"})
+    loader = method._start(split, "cpu")
+    recipes = [PlainRecipe(method), EnumeratedRecipe(method)]
+    for batch in loader.epoch(1):
+        losses = [float(recipe.step(batch)) for recipe in recipes]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for one, other in zip(*(recipe.rating.tables for recipe in recipes), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

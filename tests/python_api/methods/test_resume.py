@@ -14,7 +14,16 @@ from debiasrec.training import loop
 
 CASES = {
     "mf": {},
+    "interd": {"biased_teacher": methods.MF(max_epochs=2), "debiased_teacher": methods.IPS(max_epochs=2)},
+    "kd_label": {"debiased_teacher": methods.MF(max_epochs=2), "initial": methods.MF(max_epochs=2), "mode": "bridge"},
+    "mf_pd": {},
     "snips": {"batching": "block", "user_block": 50, "item_block": 40, "optimizer": "sgd", "lr": 0.2},
+    "dr_two_stage": {"imputation_epochs": 3},
+    "wmf": {},
+    "nf_dr": {},
+    "mf_ips_ltd": {"propensity_model": "mlp2", "optimizer": "adagrad", "reduction": "sum"},
+    "nf_dr_ltd": {"batch_size": 400},
+    "pmf_nmar": {},
     "dr": {"joint": False, "imputation_epochs": 3},
     "autodebias": {"imputation_epochs": 5, "watch_after": 3},
     "bal_dr": {"pair_balance": "ncf"},

@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from debiasrec.report.progress import FitProgress
+from debiasrec.report.progress import FitProgress, fit_note
 
 
 def run(*, terminal: bool, enabled: bool = True, total: int = 2) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     with FitProgress(total, enabled=enabled, console=console) as bar:
         for seed in range(total):
-            bar.start("ips", seed)
+            bar.start(f"ips seed {seed}")
             bar.epoch(SimpleNamespace(epoch=1, max_epochs=10, loss=0.25, validation=0.7))
-            bar.finish(SimpleNamespace(best_epoch_=4), 0.7123)
+            bar.finish(fit_note(SimpleNamespace(best_epoch_=4), 0.7123))
     return console.file.getvalue()
 
 

@@ -16,7 +16,10 @@ def run(name: str, steps: int, rows: int = 50, lr: float = 0.05) -> tuple[torch.
     return table, gradients
 
 
-@pytest.mark.parametrize(("name", "reference"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adagrad", torch.optim.Adagrad)],
+)
 def test_steps_equal_those_of_torch(name, reference):
     table, gradients = run(name, steps=7)
     expected = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -27,7 +30,7 @@ def test_steps_equal_those_of_torch(name, reference):
     torch.testing.assert_close(table, expected.detach(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
 def test_the_number_of_threads_does_not_change_a_bit(name, one_and_two_threads):
     # Large enough that torch shares the work, of a size that leaves vector tails in different places.
     torch.set_num_threads(1)

@@ -1,0 +1,61 @@
+"""The methods without the operators: the same steps in plain torch, as the published programs take them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+import debias_ext
+from debias_ext import FactorTables, reference
+
+TRAINING = (
+    "additive_weights",
+    "block_loss",
+    "interd_loss",
+    "lookahead_loss",
+    "lookahead_loss_for",
+    "mf_loss",
+    "mf_score",
+    "mf_step_",
+    "pair_loss",
+    "pointwise_loss",
+)
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Within it every training operator is its plain-torch reference.
+
+    Indexing and autograd instead of fused passes; the assumed step stays in the graph and is differentiated twice; of a
+    block every pair is listed, and its rows are gathered from the tables.
+    """
+    with ExitStack() as stack:
+        for name in TRAINING:
+            stack.enter_context(patch.object(debias_ext, name, _without_options(getattr(reference, name))))
+        blocks = sys.modules["debias_ext.reference.block_loss"]
+        stack.enter_context(patch.object(blocks, "all_scores", listed_scores))
+        yield
+
+
+def listed_scores(tables: FactorTables) -> Tensor:
+    """The scores of all pairs of a block, [m, n], each from rows that are gathered for it."""
+    m, n = len(tables.user_factors), len(tables.item_factors)
+    users, items = torch.arange(m).repeat_interleave(n), torch.arange(n).repeat(m)
+    return reference.mf_score(
+        tables.user_factors, tables.item_factors, users, items, tables.user_bias, tables.item_bias
+    ).reshape(m, n)
+
+
+def _without_options(function: Any) -> Any:
+    """References check nothing, and take no `validate`."""
+
+    def call(*arguments: Any, validate: bool = True, **options: Any) -> Any:
+        return function(*arguments, **options)
+
+    return call

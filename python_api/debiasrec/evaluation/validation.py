@@ -1,0 +1,47 @@
+"""Fitted methods on the validation rows, which choose settings, stopping and baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..data import Split
+from ..training.validation import validation_rows
+from .evaluate import score_rows
+from .metrics import errors, global_auc
+from .parts import make_part
+
+if TYPE_CHECKING:
+    from ..methods import Method
+
+
+def validation_value(model: Method, split: Split, criterion: str) -> float:
+    """A criterion of early stopping on the rows that it watches; NaN when the split has no such rows.
+
+    Args:
+        model: a fitted method.
+        split: where the validation rows come from: the uniform ones, else the biased ones.
+        criterion: "auc" (over all rows at once) or "mse" (against the model's own targets).
+
+    Returns:
+        The value or NaN.
+    """
+    rows = validation_rows(split, criterion)
+    if rows is None:
+        return float("nan")
+    scores = score_rows(model.name, model, rows)
+    if criterion == "mse":
+        return errors(scores, model.encode(rows.ratings))["mse"]
+    return global_auc(scores, make_part("validation", rows, split.dataset.positives(rows.ratings)))
+
+
+def validation_auc(model: Method, split: Split) -> float:
+    """Global AUC on the rows that early stopping watches for "auc"; NaN when the split has no such rows.
+
+    Args:
+        model: a fitted method.
+        split: where the validation rows come from.
+
+    Returns:
+        The AUC in [0, 1] or NaN.
+    """
+    return validation_value(model, split, "auc")

@@ -1,0 +1,123 @@
+"""What a search has tried, and the preset that comes out of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data import Split
+from ..errors import DebiasRecError
+from ..methods.persistence import plain_params
+from ..report.atomic import write_atomically
+from ..report.files import split_record
+from .space import Interval, Space
+
+if TYPE_CHECKING:
+    from ..methods import Method
+
+PACKAGES = ("debias-ext", "optuna", "torch")
+
+
+@dataclass
+class Tuning:
+    """The trials of one method on one split.
+
+    Attributes:
+        method: its registered name.
+        split: what it was tuned for; the trials saw its training and validation rows only.
+        template: the method with the settings that the search started from.
+        start: these settings, as far as they are not the defaults.
+        space: what is searched.
+        seed: of the search.
+        trials: "params", "value" (None where the fit diverged) and "seconds" of each, in order.
+    """
+
+    method: str
+    split: Split
+    template: Method
+    start: dict[str, Any]
+    space: Space
+    seed: int
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def criterion(self) -> str:
+        """ "auc" or "mse"."""
+        return getattr(self.template, "criterion", "auc")
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of the criterion."""
+        return self.criterion == "auc"
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best trial, the first one among equals; None when every fit diverged."""
+        sign = 1 if self.higher_is_better else -1
+        done = [trial for trial in self.trials if trial["value"] is not None]
+        return max(done, key=lambda trial: sign * trial["value"], default=None)
+
+    def entry(self) -> dict[str, Any]:
+        """What goes into ``debiasrec/presets/<method>.json``: the settings and the record of the search."""
+        best = self.best
+        assert best is not None, "entry() of a search without a finished trial"
+        record = {
+            "tuned": f"TPE, {len(self.trials)} trials, seed {self.seed}, model seed 0",
+            "criterion": f"{self.criterion} on the validation rows of split {self.split.name}, seed {self.split.seed}",
+            "start": self.trials[0]["value"],
+            "best": best["value"],
+            "ranges": _plain(self.space),
+            "data_sha256": self.split.dataset.fingerprint(),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        key = f"{self.split.dataset.name}/{self.split.name}"
+        settings = plain_params(self.template)
+        params = {option: settings[option] for option in self.start} | best["params"]
+        return {key: {"params": params, "record": record}}
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``<method>.trials.json`` and, with a finished trial, ``<method>.json``."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {f"{self.method}.trials.json": {**self._identity(), "trials": self.trials}}
+        if self.best is not None:
+            files[f"{self.method}.json"] = self.entry()
+        for name, content in files.items():
+            write_atomically(folder / name, json.dumps(content, indent=2) + "\n")
+
+    def read(self, directory: str | Path) -> None:
+        """Take over the trials that ``save`` left in a folder, if there are any.
+
+        Raises:
+            DebiasRecError: they belong to another search.
+        """
+        file = Path(directory) / f"{self.method}.trials.json"
+        if not file.is_file():
+            return
+        kept = json.loads(file.read_text())
+        for key, value in json.loads(json.dumps(self._identity())).items():
+            if kept.get(key) != value:
+                raise DebiasRecError(f"{file}: its trials have another {key}: {kept.get(key)}, now {value}")
+        self.trials = kept["trials"]
+
+    def _identity(self) -> dict[str, Any]:
+        settings = {key: value for key, value in plain_params(self.template).items() if key != "seed"}
+        return {
+            "method": self.method,
+            **split_record(self.split),
+            "settings": settings,
+            "ranges": _plain(self.space),
+            "search_seed": self.seed,
+        }
+
+
+def _plain(space: Space) -> dict[str, Any]:
+    return {
+        option: {"low": searched.low, "high": searched.high, "log": searched.log}
+        if isinstance(searched, Interval)
+        else list(searched)
+        for option, searched in space.items()
+    }

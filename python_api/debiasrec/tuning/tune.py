@@ -1,0 +1,119 @@
+"""Search for the hyper-parameters of a method on the validation rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import clone
+
+from .. import methods as zoo
+from ..data import Split
+from ..data.dataset import check_split
+from ..data.validation import is_whole
+from ..errors import DebiasRecError
+from ..evaluation import validation_value
+from ..methods.options import check_device, check_options
+from ..methods.persistence import plain_params
+from ..report.progress import FitProgress
+from ..training.loop import DivergenceError
+from ..training.validation import validation_rows
+from .blind import without_tests
+from .space import search_space
+from .suggest import suggest
+from .trials import Tuning
+
+
+def tune(
+    method: str,
+    split: Split,
+    *,
+    trials: int = 50,
+    seed: int = 0,
+    preset: bool = True,
+    options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    progress: bool = False,
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> Tuning:
+    """Search for the hyper-parameters of a method that do best on the validation rows.
+
+    The first trial fits the settings to start from, so the best is never worse than they are. Every trial fits one
+    model, with model seed 0, to a copy of the split that holds no test row. A fit that diverges counts as a trial.
+
+    Args:
+        method: a name from ``debiasrec.methods.REGISTRY``.
+        split: what to train and validate on: the criterion is the method's own ("auc" or "mse") on the uniform
+            validation rows, else on the biased ones.
+        trials: how many fits, at least 1.
+        seed: of the search; the same seed makes the same trials.
+        preset: start from the papers' settings where the method has some for this data set.
+        options: hyper-parameters over those; what is not searched stays as it is.
+        device: where to train.
+        progress: show bars on a terminal, one line per trial elsewhere (both on stderr).
+        out: folder for ``<method>.json`` (the entry for ``debiasrec/presets``) and ``<method>.trials.json``, rewritten
+            after each trial.
+        resume: go on after the trials in ``out``, to the same trials as an uninterrupted search.
+
+    Returns:
+        The trials and the best settings.
+
+    Raises:
+        DebiasRecError: an unknown method or option, nothing to search, no validation rows, every trial diverged, or the
+            trials in ``out`` belong to another search.
+    """
+    check_split(split)
+    check_device(device)
+    for name, value, least in (("trials", trials, 1), ("seed", seed, 0)):
+        if not is_whole(value) or value < least:
+            raise DebiasRecError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    if resume and out is None:
+        raise DebiasRecError("resume=True needs out=, the folder of the trials to go on from")
+    start = {**(zoo.preset(method, split.dataset.name, split.name) if preset else {}), **(options or {})}
+    template = zoo.make(method, **start)
+    template.set_params(seed=0)
+    check_options(template)
+    space = search_space(template)
+    if not space:
+        raise DebiasRecError(f"{method} has nothing to search: none of its options is in debiasrec.tuning.space")
+    tuning = Tuning(method, split, template, start, space, seed)
+    if validation_rows(split, tuning.criterion) is None:
+        raise DebiasRecError(f"split {split.name!r} of {split.dataset.name!r} has no validation rows to tune on")
+    if resume:
+        tuning.read(Path(out))  # type: ignore[arg-type]
+    _search(tuning, trials, device, progress, None if out is None else Path(out))
+    if tuning.best is None:
+        raise DebiasRecError(
+            f"{method}: all {len(tuning.trials)} fits diverged; start from smaller steps (options lr=)"
+        )
+    return tuning
+
+
+def _search(tuning: Tuning, trials: int, device: str, progress: bool, out: Path | None) -> None:
+    blind = without_tests(tuning.split)
+    with FitProgress(max(trials - len(tuning.trials), 0), enabled=progress) as bar:
+        while len(tuning.trials) < trials:
+            params = _next(tuning)
+            bar.start(f"{tuning.method} trial {len(tuning.trials)}")
+            model = clone(tuning.template).set_params(**params)
+            began = time.perf_counter()
+            try:
+                model.fit(blind, device=device, progress=bar.epoch)
+                value: float | None = validation_value(model, blind, tuning.criterion)
+            except DivergenceError:
+                value = None
+            seconds = round(time.perf_counter() - began, 3)
+            tuning.trials.append({"params": params, "value": value, "seconds": seconds})
+            bar.finish("diverged" if value is None else f"validation {tuning.criterion} {value:.4f}")
+            if out is not None:
+                tuning.save(out)
+
+
+def _next(tuning: Tuning) -> dict[str, Any]:
+    if tuning.trials:
+        return suggest(tuning.space, tuning.trials, higher_is_better=tuning.higher_is_better, seed=tuning.seed)
+    params = plain_params(tuning.template)
+    return {option: params[option] for option in tuning.space}
