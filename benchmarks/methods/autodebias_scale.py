@@ -25,6 +25,7 @@ SETTINGS = {
     "optimizer": "sgd",
     "reduction": "sum",
     "lr": 1e-5,
+    "imputation_weight": 2e-3,
 }
 
 

@@ -59,7 +59,7 @@ class AutoDebias(BiLevel):
     source: ClassVar[str] = "Chen et al., AutoDebias: Learning to Debias for Recommendation, SIGIR 2021"
     needs_empty_blocks: ClassVar[bool] = True
 
-    imputation_weight: float = number(0.1, least=0)
+    imputation_weight: float = number(0.03, least=0)
     w1_lr: float = number(0.001, above=0)
     w1_decay: float = number(0.0, least=0)
     w2_lr: float = number(0.001, above=0)

@@ -267,5 +267,10 @@ def test_corrected_training_beats_the_naive_one_on_the_default_simulation():
         return roc_auc_score(positive, method.fit(split).predict(test.users, test.items))
 
     naive = auc(methods.MF(max_epochs=40, lr=0.03))
-    for method in (methods.IPS(max_epochs=40, lr=0.03), methods.DR(max_epochs=40, lr=0.03)):
+    corrected = (
+        methods.IPS(max_epochs=40, lr=0.03),
+        methods.DR(max_epochs=40, lr=0.03),
+        methods.AutoDebias(max_epochs=40),
+    )
+    for method in corrected:
         assert auc(method) > naive + 0.005, method.name
