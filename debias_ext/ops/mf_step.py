@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -24,12 +25,21 @@ def _fake_steps(user_factors, *arguments):
 
 
 def eager_only(function: Function) -> Function:
-    """The function as it is, which torch.compile calls and does not trace.
+    """The function as it is, which torch.compile calls between its graphs and does not trace.
 
     Traced, it would be compiled again for every learning rate and every number of steps.
     """
-    reason = f"{function.__name__} is one fused operator whose optimizer counts steps in Python: call it outside"
-    return torch.compiler.disable(function, reason=reason)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            # The compiler is there by now; importing it sooner would make every program wait for it.
+            from debias_ext._between_graphs import call_between_graphs
+
+            return call_between_graphs(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 class InPlaceStep:

@@ -118,8 +118,8 @@ HARNESS_CASE(blocks_pair_by_pair) {
   const Model first(700, 300, 7, 31), second(700, 300, 12, 41);
   for (auto kind : {debias::TileKind::interd_soft, debias::TileKind::label})
     check_block([&](const debias::BlockArgs<float>& args, std::vector<double>& result) {
-      result.push_back(
-          debias::cpu::block_tiles(args, debias::TileArgs<float>{kind, {first.tables(), second.tables()}, -0.7, 0.5}));
+      result.push_back(debias::cpu::block_tiles(
+          args, debias::TileArgs<float>{kind, {first.tables(), second.tables()}, -0.7, 0.5, 1e-8}));
     });
 }
 
