@@ -74,7 +74,7 @@ class InterDO(Trained):
     def _rated_targets(self, rows: Interactions) -> np.ndarray:
         teachers = self.biased_teacher_, self.debiased_teacher_
         biased, debiased = (torch.from_numpy(method.predict(rows.users, rows.items)) for method in teachers)
-        return self._between(rows, torch.from_numpy(self.encode(rows.ratings)), biased, debiased).numpy()
+        return self._between(rows, torch.tensor(self.encode(rows.ratings)), biased, debiased).numpy()
 
     def _between(self, rows: Interactions, ratings: Tensor, biased: Tensor, debiased: Tensor) -> Tensor:
         """r* of rated pairs."""
