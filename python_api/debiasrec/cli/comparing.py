@@ -17,7 +17,7 @@ from ..report.tables import comparison_view
 from . import options as opt
 from .app import app
 from .parse import parse_list, parse_numbers, settings_by_method
-from .source import DataSource
+from .source import DataSource, takes_data
 
 EXAMPLES = """Examples:
 
@@ -29,18 +29,11 @@ debiasrec compare --data ratings.csv --uniform random.csv --methods mf,snips"""
 
 
 @app.command(epilog=EXAMPLES)
+@takes_data
 def compare(
+    source: DataSource,
     methods: Annotated[str, typer.Option(help="Methods of `debiasrec list`.")] = "mf,ips,snips,dr",
     seeds: Annotated[int, typer.Option(min=1, help="Model seeds 0 .. N-1 per method.")] = 5,
-    data: opt.Data = "simulated",
-    root: opt.Root = None,
-    drop_overlap: opt.DropOverlap = False,
-    uniform: opt.Uniform = None,
-    user_column: opt.UserColumn = "user",
-    item_column: opt.ItemColumn = "item",
-    rating_column: opt.RatingColumn = "rating",
-    scale: opt.Scale = None,
-    threshold: opt.Threshold = None,
     split: opt.SplitName = None,
     split_seed: opt.SplitSeed = 0,
     k: opt.Ks = "5",
@@ -52,9 +45,6 @@ def compare(
 ) -> None:
     """Fit methods with several seeds; show the biased and the debiased test side by side; keep CSV and JSON."""
     opt.use_threads(threads)
-    source = DataSource(
-        data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
-    )  # fmt: skip
     chosen = source.split(split, split_seed)
     names = parse_list(methods, "--methods")
     folder = out or Path("runs") / f"{chosen.dataset.name}-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..experiments import EXPERIMENTS
 from . import options as opt
 from .app import app
-from .source import DataSource
+from .source import DataSource, takes_data
 
 EXAMPLES = """Examples:
 
@@ -52,23 +52,13 @@ def list_() -> None:
 
 
 @app.command(epilog=EXAMPLES)
+@takes_data
 def data(
-    data: opt.Data = "simulated",
-    root: opt.Root = None,
-    drop_overlap: opt.DropOverlap = False,
-    uniform: opt.Uniform = None,
-    user_column: opt.UserColumn = "user",
-    item_column: opt.ItemColumn = "item",
-    rating_column: opt.RatingColumn = "rating",
-    scale: opt.Scale = None,
-    threshold: opt.Threshold = None,
+    source: DataSource,
     split: opt.SplitName = None,
     split_seed: opt.SplitSeed = 0,
 ) -> None:
     """Describe a data set and a split of it: sizes, ratings, overlap, counts per part."""
-    source = DataSource(
-        data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
-    )  # fmt: skip
     chosen = source.split(split, split_seed)
     loaded = chosen.dataset
     console = Console()

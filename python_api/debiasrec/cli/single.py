@@ -25,7 +25,7 @@ from ..report.tables import evaluation_view
 from . import options as opt
 from .app import app
 from .parse import parse_numbers, parse_settings
-from .source import DataSource
+from .source import DataSource, takes_data
 
 RECORD = "fit.json"
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint, to the same bits.")]
@@ -33,18 +33,11 @@ Checkpoint = Annotated[Path | None, typer.Option(help="Folder for a checkpoint, 
 
 
 @app.command(epilog="Example:\n\ndebiasrec fit ips --set propensity=popularity --out runs/ips")
+@takes_data
 def fit(
     method: Annotated[str, typer.Argument(help="A method of `debiasrec list`.")],
     out: Annotated[Path, typer.Option(help="Folder for the fitted model.")],
-    data: opt.Data = "simulated",
-    root: opt.Root = None,
-    drop_overlap: opt.DropOverlap = False,
-    uniform: opt.Uniform = None,
-    user_column: opt.UserColumn = "user",
-    item_column: opt.ItemColumn = "item",
-    rating_column: opt.RatingColumn = "rating",
-    scale: opt.Scale = None,
-    threshold: opt.Threshold = None,
+    source: DataSource,
     split: opt.SplitName = None,
     split_seed: opt.SplitSeed = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the model.")] = 0,
@@ -57,9 +50,6 @@ def fit(
 ) -> None:
     """Fit a method and save it."""
     opt.use_threads(threads)
-    source = DataSource(
-        data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
-    )  # fmt: skip
     chosen = source.split(split, split_seed)
     start = {} if no_preset else zoo.preset(method, chosen.dataset.name, chosen.name)
     model = zoo.make(method, **{**start, **parse_settings(settings), "seed": seed})
@@ -86,17 +76,10 @@ def fit(
 
 
 @app.command(epilog="Example:\n\ndebiasrec evaluate runs/mf runs/ips --k 5,10")
+@takes_data
 def evaluate(
     models: Annotated[list[Path], typer.Argument(help="Folders of fitted models.")],
-    data: opt.FittedData = None,
-    root: opt.Root = None,
-    drop_overlap: opt.DropOverlap = False,
-    uniform: opt.Uniform = None,
-    user_column: opt.UserColumn = "user",
-    item_column: opt.ItemColumn = "item",
-    rating_column: opt.RatingColumn = "rating",
-    scale: opt.Scale = None,
-    threshold: opt.Threshold = None,
+    source: DataSource | None,
     split: opt.SplitName = None,
     split_seed: opt.SplitSeed = 0,
     k: opt.Ks = "5",
@@ -104,12 +87,9 @@ def evaluate(
 ) -> None:
     """Evaluate saved models on the biased and the debiased test."""
     opt.use_threads(threads)
-    if data is None:
+    if source is None:
         chosen = _fitted_split(models)
     else:
-        source = DataSource(
-            data, root, drop_overlap, uniform, user_column, item_column, rating_column, scale, threshold
-        )  # fmt: skip
         chosen = source.split(split, split_seed)
         _warn_of_other_splits(models, chosen)
     names = [folder.name for folder in models]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
 from .. import data as datasets
 from ..data import Dataset, Split
 from ..errors import DebiasRecError
+from . import options as opt
 from .parse import parse_numbers
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -88,6 +92,49 @@ class DataSource:
             drop_overlap=self.drop_overlap,
             name=Path(self.data).name,
         )
+
+
+OPTIONS = {
+    "data": opt.Data,
+    "root": opt.Root,
+    "drop_overlap": opt.DropOverlap,
+    "uniform": opt.Uniform,
+    "user_column": opt.UserColumn,
+    "item_column": opt.ItemColumn,
+    "rating_column": opt.RatingColumn,
+    "scale": opt.Scale,
+    "threshold": opt.Threshold,
+}
+
+
+def takes_data(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the options of a DataSource where it has a parameter ``source``.
+
+    A parameter that may be None is None where no data are named; else they are the simulated set.
+    """
+    hints, signature = get_type_hints(command, include_extras=True), inspect.signature(command)
+    optional = hints["source"] != DataSource
+    annotations = {**OPTIONS, "data": opt.FittedData if optional else opt.Data}
+    defaults = {field.name: field.default for field in fields(DataSource)}
+    defaults["data"] = None if optional else "simulated"
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        if name != "source":
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        parameters += [
+            inspect.Parameter(option, parameter.kind, default=defaults[option], annotation=annotation)
+            for option, annotation in annotations.items()
+        ]
+
+    @wraps(command)
+    def with_options(**arguments: Any) -> Any:
+        given = {option: arguments.pop(option) for option in annotations}
+        return command(**arguments, source=None if given["data"] is None else DataSource(**given))
+
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
 
 
 def read_table(path: Path) -> pd.DataFrame:
