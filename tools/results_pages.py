@@ -17,13 +17,14 @@ import pandas as pd
 
 from debiasrec.experiments import EXPERIMENTS, Experiment
 from debiasrec.experiments.view import FIGURES, with_spread
+from debiasrec.methods import preset_record
 from debiasrec.report.plot import metric_label
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "results"
 LEGEND = """Ours: mean±sd over model seeds on one split, with the presets of `debiasrec`. Paper, program: what the paper
 prints, and what its public program prints on the same files; `published.csv` in `debiasrec/experiments` has the origin
-of every figure. The papers' splits and seeds are not published. `*`: differs from the row that it is tested against,
-p < 0.05, paired t-test over the seeds."""
+of every figure. The papers' splits and seeds are not published. `*above`, `*below`: differs from the row that it is
+tested against, p < 0.05, paired t-test over the seeds."""
 
 
 def take_over(run: Path, pages: Path) -> None:
@@ -54,17 +55,30 @@ def page(experiment: Experiment, files: list[Path]) -> str:
         dataset = file.stem.removeprefix(f"{experiment.name}-")
         table = pd.read_csv(file, dtype={"part": str, "against": str}).fillna({"part": "", "against": ""})
         seeds = ", ".join(map(str, sorted(table["n"].unique())))
-        command = f"`debiasrec experiment {experiment.name} --data {dataset} --seeds {table['n'].max()}`"
+        root = "" if dataset == "simulated" else " --root FOLDER"
+        command = f"`debiasrec experiment {experiment.name} --data {dataset}{root} --seeds {table['n'].max()}`"
         lines += [f"## {dataset}", "", f"{command}; seeds per row: {seeds}.", "", *markdown(table), ""]
         tested = table.loc[table["against"] != "", ["method", "against"]].drop_duplicates()
         if len(tested):
             pairs = "; ".join(f"{row.method} against {row.against}" for row in tested.itertuples())
             lines += [f"Tested: {pairs}.", ""]
+        lines += [*settings(experiment, dataset, set(table["method"])), ""]
         if without := [arm for arm in experiment.arms if arm not in set(table["method"])]:
             lines += [f"Not run: {', '.join(without)}.", ""]
         if file.with_suffix(".png").is_file():
             lines += [f"![{experiment.title}](data/{file.stem}.png)", ""]
     return "\n".join(lines)
+
+
+def settings(experiment: Experiment, dataset: str, done: set[str]) -> list[str]:
+    """Where the settings of the rows come from: the records of their presets, equal ones together."""
+    origins: dict[str, list[str]] = {}
+    for row, arm in experiment.arms.items():
+        if row in done:
+            record = preset_record(arm.method, dataset, experiment.split) or "the defaults of the method."
+            text = f"{record['tuned']}; {record['criterion']}." if isinstance(record, dict) else record
+            origins.setdefault(text, []).append(row)
+    return ["Settings:", "", *(f"- {', '.join(rows)}: {text}" for text, rows in origins.items())]
 
 
 def markdown(table: pd.DataFrame) -> list[str]:
@@ -87,7 +101,9 @@ def text(cells: pd.DataFrame, column: tuple[str, str], mean: str, sd: str) -> st
     if column not in cells.index:
         return ""
     cell = cells.loc[[column]].iloc[0]
-    mark = " *" if mean == "mean" and cell["p_value"] < 0.05 else ""
+    mark = ""
+    if mean == "mean" and cell["p_value"] < 0.05:
+        mark = " \\*above" if cell["difference"] > 0 else " \\*below"
     return with_spread(cell[mean], cell[sd]) + mark
 
 

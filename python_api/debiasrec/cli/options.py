@@ -37,7 +37,7 @@ Ks = Annotated[str, typer.Option("--k", help="List lengths of NDCG, Recall, MAP:
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Set a hyper-parameter (repeatable).")
 ]
-NoPreset = Annotated[bool, typer.Option("--no-preset", help="Leave the papers' settings for this data set aside.")]
+NoPreset = Annotated[bool, typer.Option("--no-preset", help="Leave the presets for this data set aside.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the files.")]

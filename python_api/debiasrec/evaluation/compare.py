@@ -62,7 +62,7 @@ def compare(
         methods: names from ``debiasrec.methods.REGISTRY``, or methods of one's own by the name they get in the table.
         seeds: how many (0 .. seeds-1), or which.
         ks: list lengths of the ranking metrics, each at least 1.
-        preset: use the papers' settings where a method named by a string has some for this data set.
+        preset: use the preset where a method named by a string has one for this data set.
         options: method name to hyper-parameters that override the preset.
         device: where to train.
         progress: show bars on a terminal, one line per fit elsewhere (both on stderr).

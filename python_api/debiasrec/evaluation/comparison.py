@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,14 @@ class Comparison:
     device: str = "cpu"
     ks: tuple[int, ...] = (5,)
 
+    def __post_init__(self) -> None:
+        # What is taken over from a folder later adds methods and seeds that nobody asked for.
+        self._asked = set(product(self.configs, self.seeds))
+
     @property
     def complete(self) -> bool:
-        """Whether every method was fitted with every seed."""
-        return len(self.fits) == len(self.seeds) * len(self.configs)
+        """Whether every method asked for was fitted with every seed asked for."""
+        return self._asked <= set(zip(self.fits["method"], self.fits["seed"], strict=True))
 
     @property
     def baseline(self) -> str | None:

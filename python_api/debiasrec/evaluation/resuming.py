@@ -20,10 +20,11 @@ def take_over(comparison: Comparison, directory: str | Path) -> None:
         directory: where ``Comparison.save`` wrote; nothing happens when there are no results.
 
     Raises:
-        DebiasRecError: the results belong to other data, another split, other list lengths, or other settings of a
-            method.
+        DebiasRecError: the results belong to other data, another split, other list lengths, another device, other
+            versions of the packages, or other settings of a method.
     """
     from ..report.files import read_results, split_record
+    from ..report.provenance import environment
 
     folder = Path(directory)
     if not (folder / "run.json").is_file() or not (folder / "results.csv").is_file():
@@ -33,6 +34,11 @@ def take_over(comparison: Comparison, directory: str | Path) -> None:
     for key, value in expected.items():
         if record.get(key) != value:
             raise DebiasRecError(f"{folder}: its results have another {key}: {record.get(key)}, now {value}")
+    now = environment(comparison.device)
+    for key in ("device", "packages"):
+        if record["environment"][key] != now[key]:
+            was = record["environment"][key]
+            raise DebiasRecError(f"{folder}: its results have other {key}: {was}, now {now[key]}; take another folder")
     for name in dict.fromkeys(fit["method"] for fit in record["fits"]):
         kept = record["methods"][name]
         _check_settings(folder, name, kept["config"], comparison.configs.get(name))

@@ -13,7 +13,7 @@ from debiasrec.training.validation import CRITERIA
 class Hyperparameters:
     """Settings of the training loop; keyword-only.
 
-    The defaults do not depend on the scale of the data; `debiasrec.methods.preset` has the papers' settings.
+    The defaults do not depend on the scale of the data; `debiasrec.methods.preset` has settings for known data sets.
 
     Args:
         factors: length of the factor vectors.

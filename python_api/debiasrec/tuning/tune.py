@@ -50,7 +50,7 @@ def tune(
             validation rows, else on the biased ones.
         trials: how many fits, at least 1.
         seed: of the search; the same seed makes the same trials.
-        preset: start from the papers' settings where the method has some for this data set.
+        preset: start from the preset where the method has one for this data set.
         options: hyper-parameters over those; what is not searched stays as it is.
         device: where to train.
         progress: show bars on a terminal, one line per trial elsewhere (both on stderr).
@@ -72,6 +72,8 @@ def tune(
             raise DebiasRecError(f"{name} must be a whole number, at least {least}, got {value!r}")
     if resume and out is None:
         raise DebiasRecError("resume=True needs out=, the folder of the trials to go on from")
+    if "seed" in (options or {}):
+        raise DebiasRecError("seed: every trial fits model seed 0; leave it out of the options")
     start = {**(zoo.preset(method, split.dataset.name, split.name) if preset else {}), **(options or {})}
     template = zoo.make(method, **start)
     template.set_params(seed=0)

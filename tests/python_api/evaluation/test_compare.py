@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 import debiasrec
+from debiasrec import DebiasRecError
 from debiasrec.evaluation import paired_t_test, validation_auc
 from debiasrec.evaluation.compare import ComparisonInterrupted
 from debiasrec.evaluation.comparison import config_hash, summarise
@@ -128,8 +129,18 @@ def test_resuming_fits_only_what_is_missing(make_split, fixed_scores, tmp_path):
 
 def test_resuming_keeps_methods_that_are_not_asked_for_now(make_split, fixed_scores, tmp_path):
     debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=2, out=tmp_path)
-    debiasrec.compare(make_split(), {"high": fixed_scores(level=1.0)}, seeds=1, out=tmp_path, resume=True)
+    result = debiasrec.compare(make_split(), {"high": fixed_scores(level=1.0)}, seeds=1, out=tmp_path, resume=True)
     assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"low", "high"}
+    assert result.complete
+
+
+def test_results_of_another_version_are_not_taken_over(make_split, fixed_scores, tmp_path):
+    debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=1, out=tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["environment"]["packages"]["torch"] = "1.0"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(DebiasRecError, match="other packages"):
+        debiasrec.compare(make_split(), {"low": fixed_scores()}, seeds=1, out=tmp_path, resume=True)
 
 
 def test_a_fit_whose_record_was_not_written_is_fitted_again(make_split, fixed_scores, tmp_path):

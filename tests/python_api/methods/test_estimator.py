@@ -258,6 +258,13 @@ def test_presets_are_valid_for_their_methods():
         assert methods.preset(name, "simulated") == {}
 
 
+def test_no_preset_was_chosen_with_the_test_in_view():
+    for name in methods.REGISTRY:
+        for data in ("coat", "yahoo_r3"):
+            for split in (None, "ltd", "interd"):
+                assert "test error" not in str(methods.preset_record(name, data, split))
+
+
 def test_corrected_training_beats_the_naive_one_on_the_default_simulation():
     split = load("simulated").split("interd", 0)
     test = split.uniform_test
