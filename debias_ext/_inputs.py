@@ -141,8 +141,9 @@ def check_keys(name: str, given: Any, known: Sequence[str], required: Sequence[s
             hint = f", did you mean {near[0]!r}?" if near else f", expected some of {', '.join(known)}"
             raise ValueError(f"{name} has an unknown key {key!r}{hint}")
     for key in required:
-        if key not in given:
-            raise ValueError(f"{name} must hold {key!r}, got {', '.join(map(repr, given)) or 'nothing'}")
+        if given.get(key) is None:
+            held = [repr(other) for other in given if given[other] is not None]
+            raise ValueError(f"{name} must hold {key!r}, got {', '.join(held) or 'nothing'}")
 
 
 def exactly_one(first: str, a: Tensor | None, second: str, b: Tensor | None) -> None:

@@ -136,8 +136,9 @@ class MFOptimizer:
         given = {name.split(".")[0] for name in names if isinstance(state, Mapping) and name in state}
         check_keys("state_dict['state']", state, names, [name for name in names if name.split(".")[0] in given])
         for name, moment in state.items():
+            check_tensor(f"state_dict['state'][{name!r}]", moment)
+        for name, moment in state.items():
             label, table = f"state_dict['state'][{name!r}]", name.split(".")[0]
-            check_tensor(label, moment)
             dim = 1 if "bias" in table or self.kind == "rowwise_adagrad" else 2
             if moment.dim() != dim:
                 raise ValueError(f"{label} must have {dim} dimension(s), got shape {list(moment.shape)}")

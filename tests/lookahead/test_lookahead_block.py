@@ -245,8 +245,11 @@ def test_unchecked_pairs_outside_the_block_are_left_out(device: Device) -> None:
         return replace(case, lower={**case.lower, **pairs, "block": block})
 
     case = block_case(device=device.tensors)
+    # One item is not in the table; the other is, and the upper batch meets it, but the block does not hold it.
+    outside = next(item for item in range(9) if item not in case.lower["block"]["items"].tolist())
+    case.upper["items"][0] = outside
     without = of_pairs(lambda pairs: pairs[2:], case)
-    case.lower["items"] = torch.cat((torch.tensor([1 << 40, -1], device=device.tensors), case.lower["items"][2:]))
+    case.lower["items"] = torch.cat((torch.tensor([1 << 40, outside], device=device.tensors), case.lower["items"][2:]))
     if device.name == "cpu":
         with pytest.raises(IndexError, match=r"lower\['items'\] must be in \[0, 9\)"):
             case.fused(validate=False)

@@ -57,6 +57,7 @@ SHAPES: list[tuple[dict[str, Any], Change, str]] = [
     ({}, put("lower", "weigths", 1), "lower has an unknown key 'weigths', did you mean 'weights'"),
     ({}, put("upper", "imputations", 1), "upper has an unknown key 'imputations'"),
     ({}, lambda case: case.upper.pop("targets"), "upper must hold 'targets', got 'users'"),
+    ({}, put("lower", "users", None), "lower must hold 'users', got 'items'"),
     (DR, put("lower", "observed", lambda t: t.double()), r"lower\['observed'\] must be bool"),
     (DR, put("lower", "imputations", lambda t: t[1:]), r"lower\['imputations'\] must have the shape"),
     (DR, lambda case: case.lower["missing"].pop("users"), r"lower\['missing'\] must hold 'users'"),

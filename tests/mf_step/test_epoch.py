@@ -157,3 +157,13 @@ def test_bad_order_arguments(name: str) -> None:
 
 def test_public_names() -> None:
     assert {"mf_step_", "mf_epoch_", "mf_epoch_order", "MFOptimizer"} <= set(debias_ext.__all__)
+
+
+def test_on_the_cpu_a_bad_sample_far_on_leaves_no_step_behind() -> None:
+    problem = make_problem("adam", n=1000)
+    before = {name: table.clone() for name, table in problem.tables().items()}
+    problem.tensors["users"][-1] = 1 << 40
+    with pytest.raises(IndexError, match=r"^users must be in"):
+        problem.epoch(batch_size=2, generator_seed=0, epoch=0, validate=False)
+    assert_close(problem.tables(), before, 0.0)
+    assert problem.optimizer.steps == 0

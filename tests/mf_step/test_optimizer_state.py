@@ -59,6 +59,10 @@ STATES = [
     (lambda d: d["state"].update(user_factor=torch.zeros(3)), "has an unknown key 'user_factor'"),
     (lambda d: d["state"].pop("item_bias.second"), r"^state_dict\['state'\] must hold 'item_bias.second'"),
     (lambda d: d["state"].update({"user_bias.first": 0.0}), r"\['user_bias.first'\] must be a torch.Tensor, got float"),
+    (
+        lambda d: d["state"].update({"user_bias.second": 0.0}),
+        r"\['user_bias.second'\] must be a torch.Tensor, got float",
+    ),
     (lambda d: d["state"].update({"user_bias.first": torch.zeros(40, 1)}), r"must have 1 dimension\(s\), got shape"),
     (lambda d: d["state"].update({"user_bias.first": torch.zeros(40).int()}), "must be float32 or float64, got"),
     (lambda d: d["state"].update({"user_bias.first": torch.zeros(40)}), r"\[40\], torch.float64, got .* torch.float32"),
