@@ -60,10 +60,6 @@ void tiles_on_cuda(const BlockInputs& in, const BlockOutputs& out, const TileArg
   cuda::block_tiles(arguments<T>(in, out), target, address(memory), output<T>(out.loss), stream);
 }
 
-void check_finite(const char* name, double value) {
-  if (!std::isfinite(value)) value_error(name, " must be finite, got ", value);
-}
-
 template <size_t... k>
 auto tuple_of(const BlockOutputs& out, std::index_sequence<k...>) {
   return std::make_tuple(out.loss, out.gradients[k]...);

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <cmath>
 #include <initializer_list>
 #include <optional>
 #include <sstream>
@@ -32,6 +33,10 @@ template <class... Parts>
 template <class... Parts>
 [[noreturn]] void index_error(const Parts&... parts) {
   throw std::out_of_range(message(parts...));
+}
+
+inline void check_finite(const char* name, double value) {
+  if (!std::isfinite(value)) value_error(name, " must be finite, got ", value);
 }
 
 inline const char* dtype_name(ScalarType type) {

@@ -7,7 +7,7 @@ namespace {
 
 using namespace lookahead;
 
-constexpr size_t kLargestKept = size_t{1} << 20;  // rated pairs and rows of a problem whose memory a thread keeps
+constexpr size_t kLargestKept = size_t{1} << 23;  // numbers of a problem whose memory a thread keeps
 
 template <class T, class Index>
 GramRows<T> block_rows(const BlockProblem<T, Index>& problem, int which) {
@@ -114,10 +114,11 @@ void contract_block(BlockProblem<T, Index>& problem) {
   std::vector<T>& item_sums = problem.item_sums;
   item_sums.assign(static_cast<size_t>(problem.tasks * args.n), T(0));
   std::vector<double> value_sums(static_cast<size_t>(problem.tasks), 0.0);
-  over_users(problem, [&](int64_t task, int64_t first, int64_t last) {
-    simd_run<RatedContraction<T, Index>>(&problem, first, last, item_sums.data() + task * args.n,
-                                         &value_sums[static_cast<size_t>(task)]);
-  });
+  if (wants_pairs(args))
+    over_users(problem, [&](int64_t task, int64_t first, int64_t last) {
+      simd_run<RatedContraction<T, Index>>(&problem, first, last, item_sums.data() + task * args.n,
+                                           &value_sums[static_cast<size_t>(task)]);
+    });
   if (args.grad_item_weight) add_tasks(item_sums, problem.tasks, args.n, args.grad_item_weight);
   if (!args.grad_value) return;
   double value =
@@ -180,7 +181,8 @@ double lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args) {
   const bool wants = wants_lower(args);
   const double loss = upper_loss(problem.upper, wants);
   if (wants) contract_block(problem);
-  if (static_cast<size_t>(args.pairs.lower.n + args.m * args.pairs.factors) <= kLargestKept) kept = std::move(owned);
+  const auto rows = static_cast<size_t>((args.m + args.n) * problem.sides[1].width + args.pairs.lower.n);
+  if (rows + item_sums.capacity() <= kLargestKept) kept = std::move(owned);
   return loss;
 }
 

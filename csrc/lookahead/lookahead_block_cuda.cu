@@ -142,7 +142,7 @@ void lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args, const Lookah
   launch(lower_scores_kernel<A, Terms>, over_pairs, kThreads, 0, on, Terms{args, block}, work);
   lookahead_upper(args.pairs, work, wants_lower(args), loss, stream);
   if (!wants_lower(args)) return;
-  launch(contraction_kernel<A, Terms>, over_pairs, kThreads, 0, on, Terms{args, block}, work);
+  if (wants_pairs(args)) launch(contraction_kernel<A, Terms>, over_pairs, kThreads, 0, on, Terms{args, block}, work);
   if (wants_weights(args)) contract_block(args, work, block, on);
 }
 

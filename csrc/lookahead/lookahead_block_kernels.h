@@ -35,6 +35,12 @@ bool wants_lower(const LookaheadBlockArgs<T, Index>& args) {
   return wants_lower(args.pairs) || wants_weights(args) || args.grad_weights || args.grad_imputations;
 }
 
+// Whether the rated pairs add to any gradient: only with weights of their own do they add to the block's.
+template <class T, class Index>
+bool wants_pairs(const LookaheadBlockArgs<T, Index>& args) {
+  return wants_lower(args.pairs) || args.grad_weights || args.grad_imputations || (args.weights && wants_weights(args));
+}
+
 // What the cross matrix of one side (0 users, 1 items) is for: the weights of the other side, and the value.
 template <class T, class Index>
 bool wants_cross(const LookaheadBlockArgs<T, Index>& args, int which) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "mf_score/score_inputs.h"
+#include "pointwise_loss/exposure_math.h"
 
 namespace debias {
 namespace {
@@ -18,12 +19,12 @@ const char* source_name(LookaheadSource source) {
   return source == LookaheadSource::doubly_robust ? "propensities" : kSourceNames[static_cast<size_t>(source)];
 }
 
-const char* source_domain(const LookaheadKind& kind) {
+std::string source_domain(const LookaheadKind& kind) {
   switch (kind.source) {
     case LookaheadSource::propensity_logits:
     case LookaheadSource::exposure_logits: return " must not be NaN";
     case LookaheadSource::exposures:
-      return kind.clip > 0 ? " must be in [0, 1]" : " must be in [0, 1], and above 0 where there is a click";
+      return kind.clip > 0 ? " must be in [0, 1]" : message(" must be in ", kClickedExposureDomain);
     default: return " must be in (0, 1]";
   }
 }
@@ -144,6 +145,7 @@ LookaheadRows::LookaheadRows(const std::string& of_side, const LookaheadTables& 
       kind(of_kind),
       reduction(parse_reduction(of_reduction)),
       missing_scale(scale) {
+  check_finite((name("missing") + "['scale']").c_str(), scale);
   if (reduction == Reduction::none) value_error(name("reduction"), " must be 'mean' or 'sum', got 'none'");
   const std::string target_name = name("targets"), users_name = name("users");
   check_dim(users_name.c_str(), users, 1);
@@ -180,7 +182,8 @@ void LookaheadRows::check_ranges() const {
           if (bad.row < 0) return;
           const T value = pointer<T>(bad.source ? *source : targets)[bad.row];
           value_error(name(bad.source ? source_name(kind.source) : "targets"),
-                      bad.source ? source_domain(kind) : " must be in [0, 1]", ", got ", value, " at row ", bad.row);
+                      bad.source ? source_domain(kind) : std::string(" must be in [0, 1]"), ", got ", value, " at row ",
+                      bad.row);
         });
       },
       [&](void* stream) {
@@ -190,7 +193,8 @@ void LookaheadRows::check_ranges() const {
           const InvalidRow bad = cuda::first_invalid_row(args<T, int64_t>(), output<int64_t>(workspace), stream);
           if (bad.row < 0) return;
           value_error(name(bad.source ? source_name(kind.source) : "targets"),
-                      bad.source ? source_domain(kind) : " must be in [0, 1]", ", got another value at row ", bad.row);
+                      bad.source ? source_domain(kind) : std::string(" must be in [0, 1]"),
+                      ", got another value at row ", bad.row);
         });
       });
 }

@@ -1,5 +1,7 @@
 #include "mf_loss/mf_loss_inputs.h"
 
+#include "pointwise_loss/exposure_math.h"
+
 namespace debias {
 namespace {
 
@@ -72,8 +74,7 @@ LossAndSlopes loss_outputs(const MFLossCall& call, int64_t needs) {
 [[noreturn]] void click_error(const RowLossChoice& loss, bool bad_targets, const std::string& where) {
   if (bad_targets) value_error("targets must be in [0, 1], the clicks, got ", where);
   const bool relmf = loss.kind == RowLossKind::relmf;
-  value_error("exposures must be in ", relmf ? "(0, 1]" : "[0, 1], and above 0 where there is a click", ", got ",
-              where);
+  value_error("exposures must be in ", relmf ? "(0, 1]" : kClickedExposureDomain, ", got ", where);
 }
 
 }  // namespace debias

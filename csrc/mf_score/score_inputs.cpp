@@ -69,6 +69,7 @@ ScoreInputs checked_score_inputs(const Tensor& user_factors, const Tensor& item_
   const Tables tables = checked_tables(user_factors, item_factors, users, items, validate);
   check_bias("user_bias", user_bias, user_factors);
   check_bias("item_bias", item_bias, item_factors);
+  check_finite("offset", offset_value);
   if (offset) {
     check_shape("offset", *offset, {});
     check_same_dtype("offset", *offset, "user_factors", user_factors);

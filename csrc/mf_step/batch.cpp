@@ -97,6 +97,10 @@ void group(const int64_t* indices, int64_t n, int64_t table_rows, Groups& groups
 template <class T, class Index>
 void prepare_batches(const Samples<T, Index>& samples, const EpochPlan& plan, int64_t n_users, int64_t n_items,
                      int64_t first, std::vector<Batch<T>>& batches) {
+  const auto tasks = static_cast<int64_t>(2 * batches.size());
+  const int64_t n_samples = static_cast<int64_t>(batches.size()) * plan.batch_size, start = first * plan.batch_size;
+  if (plan.order && any_outside(plan.order + start, std::min(n_samples, samples.n - start), samples.n))
+    index_error("order must be in range, got another index in a batch of the epoch");
   const auto prepare = [&](int64_t task, int64_t, int64_t) {
     Batch<T>& batch = batches[static_cast<size_t>(task / 2)];
     const int64_t begin = (first + task / 2) * plan.batch_size;
@@ -105,8 +109,6 @@ void prepare_batches(const Samples<T, Index>& samples, const EpochPlan& plan, in
     const bool users = task % 2 == 0;
     int& outside = users ? batch.outside_user : batch.outside_item;
     outside = 0;
-    if (users) batch.outside_order = order && any_outside(order + begin, n, samples.n);
-    if (order && (users ? batch.outside_order : any_outside(order + begin, n, samples.n))) return;
     if (users) {
       batch.n = n;
       gather(samples.users, order, begin, n, batch.users);
@@ -123,14 +125,11 @@ void prepare_batches(const Samples<T, Index>& samples, const EpochPlan& plan, in
       if (!outside) group(batch.items.data(), n, n_items, batch.by_item);
     }
   };
-  const auto tasks = static_cast<int64_t>(2 * batches.size());
-  const int64_t n_samples = static_cast<int64_t>(batches.size()) * plan.batch_size;
   parallel_blocks(tasks, 1, n_samples < kSerialBelow ? tasks : 0, prepare);
-  for (const Batch<T>& batch : batches) {
-    const char* wrong = batch.outside_order ? "order" : (batch.outside_user ? "users" : "items");
-    if (batch.outside_order || batch.outside_user || batch.outside_item)
-      index_error(wrong, " must be in range, got another index in a batch of the epoch");
-  }
+  for (const Batch<T>& batch : batches)
+    if (batch.outside_user || batch.outside_item)
+      index_error(batch.outside_user ? "users" : "items",
+                  " must be in range, got another index in a batch of the epoch");
 }
 
 #define DEBIAS_INSTANTIATE(T, Index)                                                                   \

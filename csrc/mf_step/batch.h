@@ -26,8 +26,7 @@ struct Batch {
   std::vector<int64_t> users, items;
   std::vector<T> targets, weights, exposures, pseudo_targets;
   Groups by_user, by_item;
-  int outside_order = 0, outside_user = 0,
-      outside_item = 0;  // 1: an index is out of range, and the rest is not filled in
+  int outside_user = 0, outside_item = 0;  // 1: an index is out of range, and the rest is not filled in
 };
 
 template <class V>

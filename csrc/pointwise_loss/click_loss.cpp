@@ -5,9 +5,9 @@
 namespace debias {
 namespace {
 
-const char* range_of_exposures(const ClickLossCall& call) {
+std::string range_of_exposures(const ClickLossCall& call) {
   if (call.loss == ClickLoss::exposure_logit) return " must not be NaN";
-  if (call.loss == ClickLoss::exposure) return " must be in [0, 1], and above 0 where there is a click";
+  if (call.loss == ClickLoss::exposure) return message(" must be in ", kClickedExposureDomain);
   return call.clip_min ? " must be in [0, 1]" : " must be in (0, 1]";
 }
 
@@ -28,7 +28,7 @@ void row_error(const ClickLossCall& call, const ClickLossArgs<T>& args) {
     if (args.clicks[k] >= T(0) && args.clicks[k] <= T(1)) continue;
     if (count++ == 0) first = k;
   }
-  const auto fail = [&](const char* name, const char* range, const T* values) {
+  const auto fail = [&](const char* name, const std::string& range, const T* values) {
     value_error(name, range, ", got ", values[first], " at row ", first,
                 count > 1 ? message(" (", count, " such rows)") : "");
   };

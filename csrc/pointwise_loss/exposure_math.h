@@ -29,6 +29,9 @@ struct ExposureLimits<double> {
   static constexpr double steepest = 700.0, log_linear = 40.0, least_clicked = 1e-288;
 };
 
+constexpr const char* kClickedExposureDomain =
+    "[0, 1], and at least 1e-28 (float64: 1e-288) where there is a click";  // least_clicked
+
 // The slope in the click is left out.
 struct GivenExposure {
   static constexpr bool clips = false, binary_form = true;

@@ -184,7 +184,7 @@ def mf_loss(
         offset: a number, or a 0-d tensor (which then gets a gradient), added to every score.
         loss: "mse", "mae" or "bce", as in `pointwise_loss`; "exposure", as `exposure_loss`, and "relmf", the log form
             of `relmf_loss`, where the targets are the clicks, in [0, 1].
-        exposures: [B], for "exposure" in [0, 1], and above 0 where there is a click, for "relmf" in (0, 1]; None for
+        exposures: [B], for "exposure" in [0, 1], and not 0 where there is a click, for "relmf" in (0, 1]; None for
             the other losses.
         pseudo_targets: p, [B], or None; not with "exposure" and "relmf".
         reduction: "mean" over the batch (NaN of no pairs) or "sum".

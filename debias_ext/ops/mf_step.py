@@ -161,7 +161,7 @@ def mf_step_(
         offset: added to every score s = P[u].Q[i] + a[u] + b[i] + offset.
         loss: "mse", "mae" or "bce", as in `pointwise_loss`; "exposure", as in `exposure_loss`, and "relmf", the log
             form of `relmf_loss`: their targets are clicks in [0, 1].
-        exposures: [B], for "exposure" in [0, 1] and above 0 where there is a click, for "relmf" in (0, 1]; None for the
+        exposures: [B], for "exposure" in [0, 1] and not 0 where there is a click, for "relmf" in (0, 1]; None for the
             other losses.
         pseudo_targets: p, [B]; then the loss of a sample is ell(s, p) + w (ell(s, t) - ell(s, p)): doubly robust with
             weights o / q. Weight 0 makes it a missing pair: its target is not used (but must not be NaN). Not for

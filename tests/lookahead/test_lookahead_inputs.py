@@ -156,7 +156,7 @@ VALUES = [
     (
         {"lower_loss": "exposure", "lower_source": "exposures"},
         put("lower", "exposures", at(3, -0.1)),
-        r"lower\['exposures'\] must be in \[0, 1\], and above 0 where there is a click",
+        r"lower\['exposures'\] must be in \[0, 1\], and at least 1e-28 \(float64: 1e-288\) where there is a click",
     ),
     (
         {"lower_loss": "exposure", "lower_source": "exposure_logits"},

@@ -140,15 +140,19 @@ HARNESS_CASE(lookahead_of_a_block) {
   std::vector<int64_t> users(m), items(n);
   std::iota(users.begin(), users.end(), int64_t{0}), std::iota(items.begin(), items.end(), int64_t{0});
   const auto user_weight = uniform(m, 0.5f, 1, 21), item_weight = uniform(n, 0.5f, 1, 22), value = uniform(1, 0, 1, 23);
+  const auto weights = uniform(20000, 0.5f, 1, 24), imputations = uniform(20000, -1, 1, 25);
   check_threads([&] {
-    std::vector<float> to_users(m), to_items(n), to_value(1);
+    std::vector<float> to_users(m), to_items(n), to_value(1), to_weights(20000), to_imputations(20000);
     debias::LookaheadBlockArgs<float, int64_t> args{};
     args.pairs = step.start();
     args.users = users.data(), args.items = items.data(), args.m = m, args.n = n;
     args.user_weight = user_weight.data(), args.item_weight = item_weight.data(), args.value = value.data();
     args.grad_user_weight = to_users.data(), args.grad_item_weight = to_items.data(), args.grad_value = to_value.data();
+    args.weights = weights.data(), args.imputations = imputations.data();
+    args.grad_weights = to_weights.data(), args.grad_imputations = to_imputations.data();
     std::vector<double> result{debias::cpu::lookahead_block_loss(args)};
-    append(result, to_users, to_items, to_value, step.to_targets, step.to_weights, step.to_upper_targets);
+    append(result, to_users, to_items, to_value, to_weights, to_imputations, step.to_targets, step.to_weights,
+           step.to_upper_targets);
     return result;
   });
 }
