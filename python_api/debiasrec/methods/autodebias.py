@@ -11,6 +11,7 @@ from torch import Tensor
 
 import debias_ext
 from debias_ext import ConstantTarget
+from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
 from debiasrec.methods.options import number, whole
 from debiasrec.methods.trained import Learner
@@ -108,6 +109,14 @@ class AutoDebias(BiLevel):
     def unwatched_epochs(self) -> int:
         """The first epochs, in which the weights have not settled."""
         return self.watch_after
+
+    def check_combination(self) -> None:
+        """Early stopping needs an epoch to look at."""
+        super().check_combination()
+        if self.watch_after >= self.max_epochs:
+            raise DebiasRecError(
+                f"{self.name}: watch_after must be below max_epochs={self.max_epochs}, got {self.watch_after}"
+            )
 
     def imputed_values(self) -> Tensor:
         """m of missing, negative and positive pairs, [3], differentiable in v."""

@@ -12,11 +12,9 @@ from torch import Tensor
 from debiasrec.methods.balance import Balanced
 from debiasrec.methods.options import number, whole
 from debiasrec.methods.trained import Learner
+from debiasrec.propensity.network import FLOOR, floored
 from debiasrec.training.learner import TableLearner
 from debiasrec.training.loader import Batch
-
-# Learned propensities are floor + (1 - floor) * sigmoid(logit).
-PROPENSITY_FLOOR = 1e-3
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -68,7 +66,7 @@ class BalIPS(BalMF):
         density = self.n_rows_ / (self.n_users_ * self.n_items_)
         start = 0.0 if self.published else math.log(density / (1.0 - density)) if density < 1.0 else 0.0
         self.propensity_ = self._model(self.propensity_factors, 6, device, start)
-        self.mean_weight_ = 1.0 / (PROPENSITY_FLOOR + (1.0 - PROPENSITY_FLOOR) / (1.0 + math.exp(-start)))
+        self.mean_weight_ = 1.0 / float(floored(torch.tensor(start, dtype=torch.float64)))
         tables = self.propensity_.tables()
         propensity = TableLearner(tables, lr=self.propensity_lr, weight_decay=self.propensity_decay)
         return {**super().learners(device), "propensity": propensity}
@@ -80,14 +78,14 @@ class BalIPS(BalMF):
             "items": batch.items,
             "targets": batch["targets"] - self.offset_,
             "propensity_logits": self.propensity_.score(batch.users, batch.items),
-            "floor": PROPENSITY_FLOOR,
+            "floor": FLOOR,
             "reduction": self.reduction,
         }
 
     def propensities(self, batch: Batch) -> Tensor:
         """Of the rated pairs, [B], differentiable in the tables of the propensity model."""
         logits = self.propensity_.score(batch.users, batch.items)
-        return PROPENSITY_FLOOR + (1.0 - PROPENSITY_FLOOR) * torch.sigmoid(logits)
+        return floored(logits)
 
     def own_weights(self, batch: Batch) -> Tensor:
         """The inverse propensities."""

@@ -14,8 +14,8 @@ from torch.nn import functional
 import debias_ext
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
+from debiasrec.methods.distillation import start_from, teacher_of
 from debiasrec.methods.options import choice, flag, number, teacher, whole
-from debiasrec.methods.teachers import fitted_teacher
 from debiasrec.methods.trained import Learner
 from debiasrec.models import NCF, MatrixFactorization
 from debiasrec.training.learner import TableLearner
@@ -127,17 +127,12 @@ class Balanced(BiLevel):
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
         loader = super()._start(split, device)
         if self.initial is not None:
-            self._start_from(fitted_teacher(self.initial, split, seed=self.seed, device=device))
+            start_from(self.model_, teacher_of(self, "initial", split, device), self)
+            # Targets are less offset_ already, so the teacher's offset has to go to the biases.
+            with torch.no_grad():
+                self.model_.user_bias += self.model_.offset - self.offset_
+            self.model_.offset = self.offset_
         return loader
-
-    @torch.no_grad()
-    def _start_from(self, method: Method) -> None:
-        tables = self.model_.tables()
-        given = method.model_.tables()
-        if {name: table.shape for name, table in given.items()} != {name: t.shape for name, t in tables.items()}:
-            raise DebiasRecError(f"{self.name}: initial must be a factor model of {self.factors} factors on these data")
-        for name, table in tables.items():
-            table.copy_(given[name])
 
     def rated_weights(self, batch: Batch) -> Tensor:
         """Logarithms of the weights of the rated pairs, [B]."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from debiasrec.data.dataset import check_split
@@ -61,6 +61,11 @@ class Method(BaseEstimator):
         """The fitted model of a method without epochs."""
 
     # What every method does.
+
+    def __sklearn_clone__(self) -> Self:
+        """An unfitted method of the same hyper-parameters; fitted methods among these stay as they are."""
+        given = self.get_params(deep=False).items()
+        return type(self)(**{key: value if _is_fitted(value) else clone(value, safe=False) for key, value in given})
 
     def fit(
         self,
@@ -174,3 +179,7 @@ class Method(BaseEstimator):
         """Write the fitted model as one safetensors file with JSON in its header; returns the file."""
         check_is_fitted(self, "history_")
         return persistence.save(self, Path(directory))
+
+
+def _is_fitted(value: Any) -> bool:
+    return isinstance(value, Method) and hasattr(value, "history_")

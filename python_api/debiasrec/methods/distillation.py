@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from debiasrec.methods.base import Method
 
 
-def teacher_of(student: Method, option: str, split: Split) -> Method:
+def teacher_of(student: Method, option: str, split: Split, device: str | torch.device = "cpu") -> Method:
     """The fitted teacher that an option of a student names.
 
     Raises:
         DebiasRecError: the teacher predicts another coding of the ratings than the student trains on, or was fitted to
             other users and items.
     """
-    teacher = fitted_teacher(getattr(student, option), split, seed=student.seed)
+    teacher = fitted_teacher(getattr(student, option), split, seed=student.seed, device=device)
     if teacher.target != student.target:
         raise DebiasRecError(
             f"{student.name}: {option} {teacher.name} predicts {teacher.target!r} targets, expected {student.target!r}"

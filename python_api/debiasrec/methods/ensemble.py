@@ -53,8 +53,8 @@ class Ensemble(Method):
     criterion: str = choice("auc", *CRITERIA)
 
     def _solve(self, split: Split, device: str | torch.device) -> MatrixFactorization:
-        self.biased_teacher_ = teacher_of(self, "biased_teacher", split)
-        self.debiased_teacher_ = teacher_of(self, "debiased_teacher", split)
+        self.biased_teacher_ = teacher_of(self, "biased_teacher", split, device)
+        self.debiased_teacher_ = teacher_of(self, "debiased_teacher", split, device)
         self.shares_ = self._validated(split)
         self.share_ = self._best_share()
         return self._sum(self.share_)

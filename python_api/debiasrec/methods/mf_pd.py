@@ -62,6 +62,7 @@ class MFPD(Trained):
         order = np.argsort(negative.users, kind="stable")
         self._negative_items = torch.tensor(negative.items[order])
         self._negative_counts = torch.from_numpy(np.bincount(negative.users, minlength=self.n_users_))
+        self._negative_ends = self._negative_counts.cumsum(0)
         pairs = torch.tensor(train.users), torch.tensor(train.items)
         self._sampler = debias_ext.PairSampler(*pairs, n_users=self.n_users_, n_items=self.n_items_, seed=self.seed)
         return {}
@@ -91,7 +92,7 @@ class MFPD(Trained):
         """A negative item for every positive of the batch, int64 [B]."""
         users = batch.users.cpu()
         counts = self._negative_counts[users]
-        ends = self._negative_counts.cumsum(0)[users]
+        ends = self._negative_ends[users]
         drawn = (torch.from_numpy(batch.generator.random(len(users))) * counts).long()
         rated = counts > 0
         items = torch.empty_like(users)
@@ -101,7 +102,7 @@ class MFPD(Trained):
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)
-        del self._sampler
+        del self._sampler, self._popularity, self._negative_items, self._negative_counts, self._negative_ends
 
     def _pair_loss(self, batch: Batch, negatives: Tensor) -> Tensor:
         return debias_ext.pair_loss(

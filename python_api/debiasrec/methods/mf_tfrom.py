@@ -40,7 +40,7 @@ class MFTFROM(Method):
     groups: int = whole(5)
 
     def _solve(self, split: Split, device: str | torch.device) -> FairLists:
-        self.base_ = teacher_of(self, "base", split)
+        self.base_ = teacher_of(self, "base", split, device)
         shape = factorisation(self.base_, self).settings()
         model = FairLists(**shape, n_groups=self.groups, order_seed=self.seed)
         start_from(model, self.base_, self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -98,8 +98,14 @@ class PMFNMAR(Trained):
         for tensor in self.observation_.values():
             tensor.requires_grad_()
         decay = self.observation_l2 / self.n_rows_
-        observation = TableLearner(self.observation_, optimizer=self.optimizer, lr=self.lr, weight_decay=decay)
-        return {"rating": self._loss_learner(self.model_, self.lr, self.l2), "observation": observation}
+        options: Any = {"optimizer": self.optimizer, "lr": self.lr}
+        level = {"level": self.observation_["level"]}
+        others = {name: table for name, table in self.observation_.items() if name != "level"}
+        return {
+            "rating": self._loss_learner(self.model_, self.lr, self.l2),
+            "level": TableLearner(level, **options),
+            "observation": TableLearner(others, weight_decay=decay, **options),
+        }
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
         """The logit of P(o = 1 | r = l) for every level, [B, L]."""
@@ -121,10 +127,12 @@ class PMFNMAR(Trained):
     def step(self, batch: Batch) -> Tensor:
         """One step of both models."""
         loss = self.loss(batch)
-        rating, observation = self.learners_["rating"], self.learners_["observation"]
-        gradients = torch.autograd.grad(loss, list(observation.tables.values()), retain_graph=True)
-        rating.update(loss, batch, scale=self._l2_scale(len(batch), 1.0))
-        observation.step(gradients)
+        observation = [self.learners_[name] for name in ("level", "observation")]
+        tables = [table for learner in observation for table in learner.tables.values()]
+        gradients = iter(torch.autograd.grad(loss, tables, retain_graph=True))
+        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), 1.0))
+        for learner in observation:
+            learner.step([next(gradients) for _ in learner.tables])
         return loss.detach()
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:

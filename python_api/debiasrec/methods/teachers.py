@@ -40,6 +40,8 @@ def fitted_teacher(teacher: str | Method, split: Split, *, seed: int, device: st
         method = teacher
     if hasattr(method, "history_"):
         return method
+    if any(hasattr(value, "history_") for value in method.get_params().values()):
+        return clone(method).fit(split, device=device)  # its own teachers are not told apart by hyper-parameters
     key = json.dumps([method.name, persistence.plain_params(method), str(device)], sort_keys=True)
     fitted = _FITTED.setdefault(split, {})
     if key not in fitted:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from debiasrec.errors import DebiasRecError
+
 
 def sampled_pairs(
     n_users: int, n_items: int, count: int, generator: np.random.Generator, device: torch.device
@@ -28,7 +30,7 @@ class UnratedPairs:
         self._rated = np.unique(users * n_items + items)
         self._n_items, self._n_cells = n_items, n_users * n_items
         if len(self._rated) == self._n_cells:
-            raise ValueError(f"users, items: all {self._n_cells:,} pairs are rated, none is left to draw")
+            raise DebiasRecError(f"users, items: all {self._n_cells:,} pairs are rated, none is left to draw")
 
     def __len__(self) -> int:
         return self._n_cells - len(self._rated)

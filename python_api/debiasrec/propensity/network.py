@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 # Below it no propensity falls: q = FLOOR + (1 - FLOOR) sigmoid(z) keeps a gradient where a clamp would have none.
 FLOOR = 1e-3
+
+
+def floored(logits: Tensor) -> Tensor:
+    """FLOOR + (1 - FLOOR) sigmoid(logits), of any shape."""
+    return FLOOR + (1.0 - FLOOR) * torch.sigmoid(logits)
+
+
 KINDS = ("pair", "logistic", "mlp1", "mlp2")
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 _LAYERS = {"logistic": 0, "mlp1": 1, "mlp2": 2}
@@ -104,7 +111,7 @@ class PropensityNetwork:
             users, items: int64 [B].
             keys: int64 [B], from `keys`.
         """
-        return FLOOR + (1.0 - FLOOR) * torch.sigmoid(self._logits(users, items, keys))
+        return floored(self._logits(users, items, keys))
 
     def _logits(self, users: Tensor, items: Tensor, keys: Tensor) -> Tensor:
         if self.kind == "pair":

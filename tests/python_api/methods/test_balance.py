@@ -153,7 +153,7 @@ def test_initial_starts_from_a_fitted_model(split, name):
     method._start(split, "cpu")
     for table, given in zip(method.model_.tables().values(), mf.model_.tables().values(), strict=True):
         assert torch.equal(table, given)
-    with pytest.raises(ValueError, match="initial must be a factor model of 5 factors"):
+    with pytest.raises(ValueError, match="with 5 factors cannot start from mf with 4 factors"):
         methods.make(name, initial=mf, factors=5).fit(split)
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from debiasrec import evaluate, load, methods
 from debiasrec.data import Interactions
+from debiasrec.methods.teachers import fitted_teacher
 
 LR, L2 = 0.05, 0.3
 BLOCK = {"factors": 2, "batching": "block", "user_block": 4, "item_block": 3, "optimizer": "sgd", "lr": LR}
@@ -262,3 +264,17 @@ def test_a_student_is_nearer_to_the_truth_than_its_biased_teacher():
     student = methods.InterD(batching="block", max_epochs=10, **teachers).fit(split)
     truth = evaluate({"biased": biased, "student": student}, split)["truth", "uauc"]
     assert truth["student"] > truth["biased"] + 0.01
+
+
+def test_a_copy_keeps_the_fitted_teachers_and_is_itself_not_fitted(split):
+    teacher = methods.MF(max_epochs=2).fit(split)
+    student = methods.InterD(biased_teacher=teacher, debiased_teacher="ips", max_epochs=1)
+    copy = clone(student)
+    assert copy.biased_teacher is teacher
+    assert copy.debiased_teacher == "ips"
+    assert not hasattr(clone(teacher), "history_")
+    other = methods.MF(max_epochs=2, seed=0).fit(split)
+    with torch.no_grad():
+        other.model_.user_bias += 1.0
+    fits = [fitted_teacher(methods.InterD(biased_teacher=t, max_epochs=1), split, seed=0) for t in (teacher, other)]
+    assert [fit.biased_teacher_ for fit in fits] == [teacher, other]
