@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Device
-from lookahead.cases import Case, Maker, assert_equal_to_reference, gradients
+from lookahead.cases import TOLERANCE, Case, Maker, assert_equal_to_reference, gradients
 from lookahead.test_lookahead_derivatives import operator_arguments
 from torch import Tensor
 
@@ -89,9 +89,6 @@ def test_calls_leave_nothing_behind() -> None:
     """The memory that calls share: Adam, then a plain step, then other sizes."""
     for options in ({"adam": True}, {}, {"tables": (40, 30, 17), "m": 33, "n": 21, "rated": 300}, {"rated": 0}, {}):
         assert_equal_to_reference(block_case(**options), 1e-10)
-
-
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

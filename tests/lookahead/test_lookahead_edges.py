@@ -7,12 +7,11 @@ import torch
 from conftest import Device
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lookahead.cases import MODES, Case, assert_equal_to_reference, gradients, sample
+from lookahead.cases import MODES, TOLERANCE, Case, assert_equal_to_reference, gradients, sample
 from torch import Tensor
 
 from debias_ext import _library
 
-TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 SOME = [
     "mse-weights",
     "bce-propensity_logits",
