@@ -34,7 +34,7 @@ class BalMF(Balanced):
         own = self.own_weights(batch)
         errors = (self.model_.score(batch.users, batch.items) - batch["targets"]).square()
         balancing, _ = self.balance_step(batch, errors * own / own.mean())
-        scale = self._l2_scale(len(batch), self.mean_weight_)
+        scale = self.batch_l2_scale(batch)
         return self.learners_["rating"].step(batch, batch["targets"], own * balancing, scale=scale)
 
 
@@ -63,7 +63,7 @@ class BalIPS(BalMF):
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The propensity model as well."""
-        density = self.n_rows_ / (self.n_users_ * self.n_items_)
+        density = self._density()
         start = 0.0 if self.published else math.log(density / (1.0 - density)) if density < 1.0 else 0.0
         self.propensity_ = self._model(self.propensity_factors, 6, device, start)
         self.mean_weight_ = 1.0 / float(floored(torch.tensor(start, dtype=torch.float64)))

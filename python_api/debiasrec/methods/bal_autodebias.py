@@ -45,7 +45,9 @@ class BalAutoDebias(Balanced, AutoDebias):
         assert v_pairs is not None
         of_rated = self.model_.loss(batch.users, batch.items, batch["targets"], w1 * v_rated, "sum")
         loss = self.two_kinds(of_rated, (w2 * v_pairs * pair_errors).sum(), batch)
-        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
+        if self.published:
+            loss = loss / self._share(batch)  # two means already
+        self.learners_["rating"].update(loss, batch, scale=self.batch_l2_scale(batch))
         return loss.detach()
 
     def _terms(self, w1: Tensor, rated_errors: Tensor, w2: Tensor, pair_errors: Tensor) -> tuple[Tensor, Tensor]:

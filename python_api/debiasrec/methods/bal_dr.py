@@ -111,5 +111,5 @@ class BalDR(BalIPS):
         loss = self.two_kinds(of_rated, of_pairs, batch)
         if self.reduction == "mean" and not self.published:
             loss = loss / every.numel()
-        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
+        self.learners_["rating"].update(loss, batch, scale=self.batch_l2_scale(batch))
         return loss.detach()

@@ -54,7 +54,7 @@ class BiLevel(Trained):
 
     def after_step(self, batch: Batch, lower: dict[str, Any]) -> Tensor:
         """The upper loss after the assumed step."""
-        l2 = self.l2 * self._l2_scale(len(batch), self.mean_weight_)
+        l2 = self.l2 * self.batch_l2_scale(batch)
         return self.model_.after_step(lower, self.upper(batch), lr=self.assumed_lr(), l2=l2)
 
     def assumed_lr(self) -> float:

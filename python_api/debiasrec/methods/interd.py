@@ -164,13 +164,12 @@ class InterD(InterDO):
     def step(self, batch: Batch) -> Tensor:
         """One step down `loss`."""
         loss = self.loss(batch)
-        scale = self._l2_scale(self._fraction(batch) * self.n_rows_, 1.0)
-        self.learners_["rating"].update(loss, batch, scale=scale)
+        self.learners_["rating"].update(loss, batch, scale=self.batch_l2_scale(batch))
         return loss.detach()
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of the rated pairs and of the missing ones."""
-        fraction = self._fraction(batch)
+        rated = self._expected_rated(batch)
         missing = self.n_users_ * self.n_items_ - self.n_rows_
         mean = self.reduction == "mean"
         beta = self.beta * self.n_rows_ / max(missing, 1) if mean else self.beta
@@ -179,14 +178,8 @@ class InterD(InterDO):
         else:
             total = self._rated_loss(batch)
             if beta and missing > 0:
-                total = total + beta * missing * fraction * self._sampled_loss(batch)
-        return total / (fraction * self.n_rows_) if mean else total
-
-    def _fraction(self, batch: Batch) -> float:
-        """The share of all pairs that the batch stands for."""
-        if batch.block is None:
-            return len(batch) / self.n_rows_
-        return len(batch.block[0]) * len(batch.block[1]) / (self.n_users_ * self.n_items_)
+                total = total + beta * missing * rated / self.n_rows_ * self._sampled_loss(batch)
+        return total / rated if mean else total
 
     def _block_loss(self, batch: Batch, beta: float) -> Tensor:
         users, items = batch.block  # type: ignore[misc]

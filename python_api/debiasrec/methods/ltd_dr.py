@@ -66,7 +66,7 @@ class MFDRLTD(MFIPSLTD):
         """The imputation model's step, the propensity model's, and the rating model's."""
         with torch.no_grad():
             residuals = batch["targets"] - self.model_.score(batch.users, batch.items)
-        scale = self._l2_scale(len(batch), 1.0)
+        scale = self._l2_scale(len(batch), self.mean_weight_)
         self.learners_["imputation"].step(batch, residuals, self.weights(batch), scale=scale)
         return super().step(self._imputed(batch))
 
@@ -81,6 +81,10 @@ class MFDRLTD(MFIPSLTD):
             "unrated_imputations": self.imputation_.score(users, items),
         }
         return replace(batch, columns={**batch.columns, **columns})
+
+    def batch_l2_scale(self, batch: Batch) -> float:
+        """Beside a mean the rated pairs count 1, whatever q is, and the unrated ones c."""
+        return self._l2_scale(len(batch), 1.0 + self._missing_weight())
 
     def _missing_weight(self) -> float:
         return 1.0 if self.missing_scale == "batch" else len(self._unrated) / self.n_rows_
@@ -106,7 +110,7 @@ class MFDRLTD(MFIPSLTD):
         share = 1.0 if self.reduction == "sum" else 2.0  # the mean is over twice as many pairs
         counts = torch.cat([torch.full_like(weights, share), torch.full_like(weights, share * self._missing_weight())])
         joined = replace(batch, users=users, items=items, columns={})
-        scale = self._l2_scale(rated, 1.0)
+        scale = self.batch_l2_scale(batch)
         loss = self.learners_["rating"].step(joined, targets, counts, scale=scale)
         rest = weights * (1.0 - weights) * gap.square()
         return loss + (rest.sum() if self.reduction == "sum" else rest.mean())

@@ -87,7 +87,7 @@ class PMFNMAR(Trained):
         def table(deviation: float, *shape: int) -> Tensor:
             return torch.tensor(deviation * generator.standard_normal(shape), dtype=torch.float32, device=device)
 
-        density = self.n_rows_ / (self.n_users_ * self.n_items_)
+        density = self._density()
         self.observation_ = {
             "level": torch.full((levels,), float(np.log(density / (1 - density))), device=device),
             "user": table(0.0, self.n_users_, levels),

@@ -86,5 +86,4 @@ class WMF(Trained):
         return len(batch) / self.n_rows_ if batch.block is None else 1.0
 
     def _total_weight(self, batch: Batch) -> float:
-        users, items = batch.block or self._everything
-        return len(batch) + self.missing_weight * (self._share(batch) * len(users) * len(items) - len(batch))
+        return len(batch) + self.missing_weight * (self._expected_rated(batch) / self._density() - len(batch))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from python_api.methods.bilevel_cases import exponential, grid_of, scores, started
+from python_api.methods.bilevel_cases import exponential, grid_of, l2_scale, rated_on_average, scores, started
 
 from debiasrec import methods
 from debiasrec.methods.balance import balance_loss, log_weights
@@ -80,40 +80,56 @@ def test_the_balance_term_brings_the_training_error_to_the_uniform_one(split):
 def moved(method, tables, loss, batch, sides):
     """The tables after an SGD step down loss + L2 of the distinct rows of `sides`."""
     norm = tables[0][sides[0].unique()].square().sum() + tables[1][sides[1].unique()].square().sum()
-    gradients = torch.autograd.grad(loss + method.l2 / 2 * norm, tables)
+    gradients = torch.autograd.grad(loss + l2_scale(method, batch) * method.l2 / 2 * norm, tables)
     return [(table - method.lr * gradient).detach() for table, gradient in zip(tables, gradients, strict=True)]
 
 
 def own_loss(method, batch, tables, v_rated, v_pairs):
     """The training loss of each method with its own weights and the balancing ones."""
+    of_rated, of_pairs = own_sums(method, batch, tables, v_rated, v_pairs)
+    if method.published and v_pairs is not None:
+        return of_rated / len(batch) + of_pairs / v_pairs.numel()
+    if method.reduction == "sum":
+        return of_rated + of_pairs
+    number = {
+        "bal_dr": v_pairs.numel() if v_pairs is not None else 0,
+        "bal_autodebias": rated_on_average(method, batch),
+    }
+    return (of_rated + of_pairs) / number.get(method.name, len(batch))
+
+
+def own_sums(method, batch, tables, v_rated, v_pairs):
+    """The parts of that loss that sum over the rated and over all pairs."""
     users, items = grid_of(batch)
     rated = (scores(tables, batch.users, batch.items) - batch["targets"]).square()
     if method.name == "bal_mf":
-        return (v_rated * rated).sum()
+        return (v_rated * rated).sum(), 0.0
     if method.name == "bal_autodebias":
-        low = method.lower(batch)
+        w1 = exponential(method.w1_, batch.users, batch.items, batch["labels"]).detach()
         mask = torch.zeros(method.n_users_, method.n_items_, dtype=torch.int64)
         mask[batch.users, batch.items] = batch["labels"] + 1
         label = mask[users, items]
         w2 = exponential(method.w2_, users, items, (label > 0).long()).detach()
         every = (scores(tables, users, items) - torch.tanh(method.imputation_.detach())[label]).square()
-        return (low["weights"].detach() * v_rated * rated).sum() + method.imputation_weight * (
-            w2 * v_pairs.flatten() * every
-        ).sum()
+        return (w1 * v_rated * rated).sum(), method.imputation_weight * (w2 * v_pairs.flatten() * every).sum()
     q = method.propensities(batch).detach()
     if method.name == "bal_ips":
-        return (v_rated * rated / q).sum()
+        return (v_rated * rated / q).sum(), 0.0
     every = scores(tables, users, items)
     g = scores(method.imputation_.tables().values(), users, items).detach()
     own = scores(tables, batch.users, batch.items)
     pseudo = own.detach() + scores(method.imputation_.tables().values(), batch.users, batch.items).detach()
-    total = (v_pairs.flatten() * (every - every.detach() - g).square()).sum()
-    return total + (v_rated * (rated - (own - pseudo).square()) / q).sum()
+    of_pairs = (v_pairs.flatten() * (every - every.detach() - g).square()).sum()
+    return (v_rated * (rated - (own - pseudo).square()) / q).sum(), of_pairs
 
 
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("name", BALANCED)
-def test_the_scores_step_down_the_loss_with_the_new_weights_held(split, name):
-    options = {"balance": 0.5, "reduction": "sum", "optimizer": "sgd", "l2_rows": "block", "lr": 0.001}
+def test_the_scores_step_down_the_loss_with_the_new_weights_held(split, name, reduction, published):
+    lr = 0.001 if reduction == "sum" else 0.5
+    options = {"balance": 0.5, "reduction": reduction, "published": published, "optimizer": "sgd", "lr": lr}
+    options["l2_rows"] = "block"
     method, batch = started(name, split, **options)
     tables = [table.detach().clone().requires_grad_() for table in method.model_.tables().values()]
     seen = {}
@@ -133,7 +149,10 @@ def test_the_scores_step_down_the_loss_with_the_new_weights_held(split, name):
         moved(method, tables, loss, batch, batch.block), method.model_.tables().values(), strict=True
     ):
         torch.testing.assert_close(table.detach(), expected, rtol=1e-9, atol=1e-9)
+    if published:
+        return
     # With every weight 1 the training error is a mean of errors: the loss over the sum of the weights in it.
+    method.set_params(reduction="sum")
     total = seen["rated"].mean() + (0 if seen["pairs"] is None else seen["pairs"].mean())
     if name == "bal_autodebias":
         low = method.lower(batch)

@@ -140,6 +140,17 @@ def test_without_imputations_and_unrated_pairs_dr_takes_the_step_of_ips(tiny, na
     torch.testing.assert_close(*stepped, rtol=1e-9, atol=1e-9)
 
 
+def test_the_l2_beside_a_mean_follows_the_weights_that_the_pairs_start_with(tiny):
+    options = {"propensity_model": "pair", "reduction": "mean", "batch_size": 24}
+    method = methods.make("mf_ips_ltd", **options)
+    batch = next(method._start(tiny, "cpu").epoch(1))
+    assert method.batch_l2_scale(batch) == pytest.approx(float(method.weights(batch).mean()) / 24, rel=1e-6)
+    # Rated pairs weigh 1 - 1/q + 1/q, the 11 unrated ones of the matrix 1 each.
+    method = methods.make("mf_dr_ltd", missing_scale="unbiased", **options)
+    batch = next(method._start(tiny, "cpu").epoch(1))
+    assert method.batch_l2_scale(batch) == pytest.approx((24 + 11) / 24 / 24)
+
+
 def test_uniform_pairs_have_weight_one_and_teach_no_propensity(tiny):
     method, batch = started("mf_ips_ltd", tiny)
     q = method.propensities(batch)
