@@ -28,7 +28,7 @@ _TWO_PHASE = {
 _PLAIN = {
     "mf": Arm("mf_combine", STARS),
     "nf": Arm("nf", TWO_PHASE),
-    "cpt_v": Arm("cpt_v", {"target": "stars"}),
+    "cpt_v": Arm("cpt_v", STARS),
     "pmf_nmar": Arm("pmf_nmar", STARS),
 }
 _CURVES = {

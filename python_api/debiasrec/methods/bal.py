@@ -22,6 +22,7 @@ class BalMF(Balanced):
     """Balancing weights on the squared errors of the rated pairs: sum of v (s - t)^2."""
 
     name: ClassVar[str] = "bal_mf"
+    twin: ClassVar[str | None] = "mf"
     summary: ClassVar[str] = "matrix factorisation with balancing weights on the rated pairs"
 
     def own_weights(self, batch: Batch) -> Tensor:
@@ -55,6 +56,7 @@ class BalIPS(BalMF):
     """
 
     name: ClassVar[str] = "bal_ips"
+    twin: ClassVar[str | None] = "ips"
     summary: ClassVar[str] = "inverse propensity scoring with learned propensities and balancing weights"
 
     propensity_factors: int = whole(10)

@@ -25,6 +25,7 @@ class BalAutoDebias(Balanced, AutoDebias):
     """
 
     name: ClassVar[str] = "bal_autodebias"
+    twin: ClassVar[str | None] = "autodebias"
     summary: ClassVar[str] = "AutoDebias with balancing weights of the rated and of all pairs"
     weighs_all_pairs: ClassVar[bool] = True
 

@@ -33,6 +33,7 @@ class BalDR(BalIPS):
     """
 
     name: ClassVar[str] = "bal_dr"
+    twin: ClassVar[str | None] = "dr"
     summary: ClassVar[str] = "doubly robust learning with learned propensities and balancing weights of all pairs"
     weighs_all_pairs: ClassVar[bool] = True
     needs_empty_blocks: ClassVar[bool] = True

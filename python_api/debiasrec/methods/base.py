@@ -47,6 +47,8 @@ class Method(BaseEstimator):
     needs_uniform: ClassVar[bool] = False
     summary: ClassVar[str]
     source: ClassVar[str]
+    # The method without what this one adds: a search tries its settings too, and goes by its criterion.
+    twin: ClassVar[str | None] = None
 
     target: str = choice("signed", "signed", "binary", "stars")
     seed: int = whole(0, least=0)

@@ -15,6 +15,7 @@ from debiasrec.methods.base import Method
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.models import MatrixFactorization
 from debiasrec.propensity import NaiveBayesPropensity
+from debiasrec.training.validation import CRITERIA
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -39,6 +40,7 @@ class CPTV(Method):
         concentration: of the priors, above 1.
         missingness: "em" fits mu, "uniform" keeps the naive Bayes estimate from the uniform training ratings.
         iterations: upper limit.
+        criterion: what a search for hyper-parameters compares on the validation rows, "auc" or "mse".
 
     Attributes (after fit):
         log_posterior_: float64, up to a constant, before each iteration and after the last.
@@ -55,6 +57,7 @@ class CPTV(Method):
     concentration: float = number(2.0, above=1)
     missingness: str = choice("em", "em", "uniform")
     iterations: int = whole(200)
+    criterion: str = choice("auc", *CRITERIA)
 
     def _solve(self, split: Split, device: str | torch.device) -> MatrixFactorization:
         mixture = _Mixture(split, self.clusters, self.concentration, self.seed)

@@ -132,6 +132,20 @@ def test_every_range_lies_in_what_the_option_takes(name):
         assert all(declared[option].holds(value) for value in values), (name, option)
 
 
+def test_beside_sums_of_weighted_errors_l2_is_searched_up_to_a_hundred():
+    for name in ("mf_ips_ltd", "nf_dr_ltd", "ips", "bal_ips"):
+        assert 100.0 in search_space(debiasrec.methods.make(name, reduction="sum"))["l2"]
+
+
+def test_the_criterion_of_a_method_without_epochs_is_its_own_too(split):
+    options = {"iterations": 2, "target": "stars", "criterion": "mse"}
+    tuning = debiasrec.tune("cpt_v", split, trials=1, options=options)
+    model = debiasrec.methods.make("cpt_v", **options).fit(split)
+    rows = split.uniform_validation
+    error = float(np.mean((model.predict(rows.users, rows.items) - rows.ratings) ** 2))
+    assert tuning.best["value"] == pytest.approx(error, rel=1e-5)
+
+
 def test_every_listed_option_belongs_to_a_method():
     assert set(OPTIONS) <= {option for method in REGISTRY.values() for option in ranges(method)}
 
