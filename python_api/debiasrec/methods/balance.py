@@ -202,7 +202,9 @@ class Balanced(BiLevel):
         of_pairs = weighted_mean(v_pairs, pairs, self.published)
         return self._balance("rated_balance", self.rated_scores, batch, rated, rest + of_pairs), v_pairs
 
-    def _balance(self, name: str, score: Callable[[Batch], Tensor], batch: Batch, terms: Tensor, rest: Tensor) -> Tensor:
+    def _balance(
+        self, name: str, score: Callable[[Batch], Tensor], batch: Batch, terms: Tensor, rest: Tensor
+    ) -> Tensor:
         """A step of one balancing model; its new weights."""
         learner = self.learners_[name]
         with torch.enable_grad():
