@@ -13,7 +13,7 @@ from torch.nn import functional
 import debias_ext
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
-from debiasrec.methods.distillation import start_from, teacher_of
+from debiasrec.methods.distillation import start_from
 from debiasrec.methods.options import choice, flag, number, teacher, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.models import NCF, MatrixFactorization
@@ -108,6 +108,9 @@ class Balanced(BiLevel):
             and an estimate that is divided by the number of pairs once more, which is too small to be balanced; and in
             the methods that impute a training loss of two means, one of rated and one of all pairs, for one of sums.
 
+    Attributes (after fit):
+        initial_: the fitted method that the scores started from; None for random tables.
+
     Source: Wang et al., Balancing Unobserved Confounding with a Few Unbiased Ratings in Debiased Recommendations, WWW
     2023, eq (5), (9), (11)-(13) and algorithm 1. The paper prints max of sum w log w for the most equal weights, whose
     solution without the constraint is a single pair; here it is the minimum.
@@ -154,7 +157,7 @@ class Balanced(BiLevel):
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
         loader = super()._start(split, device)
         if self.initial is not None:
-            start_from(self.model_, teacher_of(self, "initial", split, device), self)
+            start_from(self.model_, self.initial_, self)
             # Targets are less offset_ already, so the teacher's offset has to go to the biases.
             with torch.no_grad():
                 self.model_.user_bias += self.model_.offset - self.offset_

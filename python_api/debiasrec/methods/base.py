@@ -19,8 +19,9 @@ from debiasrec.data.dataset import check_split
 from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence, serving
-from debiasrec.methods.options import check_device, check_options, choice, whole
-from debiasrec.models import Model
+from debiasrec.methods.options import check_device, check_options, choice, ranges, whole
+from debiasrec.methods.teachers import fit_teachers
+from debiasrec.models import MatrixFactorization, Model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,6 +50,8 @@ class Method(BaseEstimator):
     source: ClassVar[str]
     # The method without what this one adds: a search tries its settings too, and goes by its criterion.
     twin: ClassVar[str | None] = None
+    # The kind of model that it fits.
+    model_class: ClassVar[type[Model]] = MatrixFactorization
 
     target: str = choice("signed", "signed", "binary", "stars")
     seed: int = whole(0, least=0)
@@ -57,6 +60,15 @@ class Method(BaseEstimator):
 
     def check_combination(self) -> None:
         """Raise a DebiasRecError where options that are in range do not go together."""
+
+    def check_teacher(self, option: str, teacher: Method) -> None:
+        """Raise a DebiasRecError where the method cannot learn from that teacher, fitted or not.
+
+        By default any teacher has to be a matrix factorisation.
+        """
+        kind = teacher.model_class.kind
+        if kind != MatrixFactorization.kind:
+            raise DebiasRecError(f"{self.name} needs a matrix factorisation here, and {teacher.name} is {kind}")
 
     @abstractmethod
     def _solve(self, split: Split, device: str | torch.device) -> Model:
@@ -121,15 +133,18 @@ class Method(BaseEstimator):
     ) -> None:
         started = time.perf_counter()
         self._describe(split)
+        fit_teachers(self, split, device)
         self.model_: Any = self._solve(split, device).to_("cpu")
         self.history_ = pd.DataFrame(columns=["epoch", "loss", "validation", "seconds"], dtype=float)
         self.best_epoch_, self.stopped_by_ = 0, "closed_form"
         self.fit_seconds_ = time.perf_counter() - started
 
     def _identity(self, split: Split) -> dict[str, Any]:
+        fitted = {option: getattr(self, f"{option}_", None) for option in ranges(self)}
         return {
             "method": self.name,
             **persistence.plain_params(self),
+            **{f"{option} as fitted": persistence.digest(m) for option, m in fitted.items() if isinstance(m, Method)},
             "data fingerprint": split.dataset.fingerprint(),
             "split": split.name,
             "split seed": split.seed,

@@ -113,10 +113,11 @@ class DR(IPS):
             imputation = self.imputation_.block(users, items)
         if self.joint:
             rated = (rows, columns, batch["targets"], batch["weights"])
-            return _block(rating, rated, DRTarget(imputation))
+            return debias_ext.block_loss(**rating._asdict(), rated=rated, unobserved=DRTarget(imputation))
         # s - g is a factor model itself: its square over all pairs, less the rated ones over q, and (s - t)^2 / q.
         rated = (rows, columns, torch.zeros_like(batch["targets"]), -batch["weights"])
-        return _block(_difference(rating, imputation), rated, ConstantTarget(0.0)) + self._rated_loss(batch)
+        gap = _difference(rating, imputation)._asdict()
+        return debias_ext.block_loss(**gap, rated=rated, unobserved=ConstantTarget(0.0)) + self._rated_loss(batch)
 
     def _sampled_loss(self, batch: Batch) -> Tensor:
         pairs = sampled_pairs(self.n_users_, self.n_items_, len(batch), batch.generator, batch.users.device)
@@ -147,19 +148,6 @@ class DRTwoStage(DR):
     source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019, eq (4)"
 
     joint: bool = flag(False)
-
-
-def _block(
-    model: FactorTables, rated: tuple[Tensor, Tensor, Tensor, Tensor], unobserved: DRTarget | ConstantTarget
-) -> Tensor:
-    return debias_ext.block_loss(
-        model.user_factors,
-        model.item_factors,
-        user_bias=model.user_bias,
-        item_bias=model.item_bias,
-        rated=rated,
-        unobserved=unobserved,
-    )
 
 
 def _difference(first: FactorTables, second: FactorTables) -> FactorTables:

@@ -52,7 +52,7 @@ class MFDRLTD(MFIPSLTD):
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """As for IPS; and where unrated pairs are drawn from."""
-        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_)
+        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_, self.seed)
         return super().prepare(split, rows)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
@@ -61,6 +61,10 @@ class MFDRLTD(MFIPSLTD):
         lr = self.lr if self.imputation_lr is None else self.imputation_lr
         l2 = self.l2 if self.imputation_l2 is None else self.imputation_l2
         return {**super().learners(device), "imputation": self._row_learner(self.imputation_, lr, l2)}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The unrated pairs of an epoch depend on the seed and the epoch alone."""
+        self._unrated.begin_epoch(epoch)
 
     def step(self, batch: Batch) -> Tensor:
         """The imputation model's step, the propensity model's, and the rating model's."""
@@ -73,7 +77,7 @@ class MFDRLTD(MFIPSLTD):
     @torch.no_grad()
     def _imputed(self, batch: Batch) -> Batch:
         """The batch with the imputations of its pairs, and with unrated pairs and theirs."""
-        users, items = self._unrated.draw(len(batch), batch.generator, batch.users.device)
+        users, items = self._unrated.draw(len(batch), batch.users.device)
         columns = {
             "imputations": self.imputation_.score(batch.users, batch.items),
             "unrated_users": users,

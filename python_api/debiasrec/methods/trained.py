@@ -17,6 +17,7 @@ from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
 from debiasrec.methods.hyperparameters import Hyperparameters
 from debiasrec.methods.task import MethodTask
+from debiasrec.methods.teachers import fit_teachers
 from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
@@ -136,6 +137,7 @@ class Trained(Hyperparameters, Method):
 
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
         self._describe(split)
+        fit_teachers(self, split, device)
         rows = self.training_rows(split)
         if not len(rows):
             raise DebiasRecError(f"method {self.name}: the split {split.name!r} has no rows to train on")

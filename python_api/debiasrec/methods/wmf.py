@@ -16,6 +16,7 @@ from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
+    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -87,3 +88,7 @@ class WMF(Trained):
 
     def _total_weight(self, batch: Batch) -> float:
         return len(batch) + self.missing_weight * (self._expected_rated(batch) / self._density() - len(batch))
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._everything

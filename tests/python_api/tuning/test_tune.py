@@ -84,6 +84,24 @@ def test_a_resumed_search_makes_the_trials_of_an_uninterrupted_one(split, tmp_pa
     assert len(json.loads((tmp_path / "mf.trials.json").read_text())["trials"]) == 14
 
 
+def test_a_balanced_method_also_tries_the_settings_of_its_twin_and_goes_by_its_criterion(split, tmp_path):
+    twin = debiasrec.tune("ips", split, trials=3, options={**SMALL, "criterion": "mse"}, out=tmp_path)
+    tuning = debiasrec.tune("bal_ips", split, trials=3, options=SMALL, out=tmp_path)
+    first, second = params(tuning)[:2]
+    start = debiasrec.methods.make("bal_ips", **SMALL)
+    assert first == {option: getattr(start, option) for option in tuning.space}
+    shared = {"lr": twin.best["params"]["lr"], "l2": twin.best["params"]["l2"]}
+    assert second == {**first, **shared} != first
+    assert tuning.criterion == "mse"
+    (entry,) = tuning.entry().values()
+    assert entry["params"]["criterion"] == "mse"
+    assert entry["record"]["trials"] == 3
+    assert entry["record"]["tuned"].startswith("TPE, 3 trials, the second with the settings of ips,")
+    # Without a search for the twin it is the twin's preset, here its defaults.
+    assert debiasrec.tune("bal_ips", split, trials=1, options=SMALL).criterion == "auc"
+    assert debiasrec.tune("bal_ips", split, trials=1, options={**SMALL, "criterion": "mse"}).criterion == "mse"
+
+
 def test_another_seed_searches_elsewhere(split):
     one, two = (debiasrec.tune("mf", split, trials=3, seed=seed, options=SMALL) for seed in (0, 1))
     assert params(one)[1:] != params(two)[1:]
