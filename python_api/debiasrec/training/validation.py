@@ -71,9 +71,8 @@ def make_validator(
     users, items = (torch.tensor(column, device=device) for column in (part.users, part.items))
     targets = torch.tensor(encode(part.ratings), device=device)
     labels = torch.from_numpy(split.dataset.positives(part.ratings))
-    weights = validation_weights(split, criterion)
-    if weights is not None:
-        weights = torch.tensor(weights, dtype=torch.float32, device=device)
+    counts = validation_weights(split, criterion)
+    weights = None if counts is None else torch.tensor(counts, dtype=torch.float32, device=device)
     return Validator(users, items, labels, targets, criterion, weights)
 
 
