@@ -177,7 +177,8 @@ class Method(BaseEstimator):
     def recommend(self, users: Any, k: int = 10) -> pd.DataFrame:
         """The k best items of each user that the user has not rated in training.
 
-        A known user without a training rating is ranked by the item biases and the user's initial factors.
+        A known user without a training rating is served too, by what the model has for such a user: in a matrix
+        factorisation the item biases and the user's initial factors, which are small and random.
 
         Args:
             users: outside user ids (one id, or a sequence).

@@ -133,8 +133,9 @@ class _Mixture:
     def expectation(self) -> float:
         """The posteriors q; returns the log posterior of the parameters, up to a constant."""
         log_beta = np.log(self.beta)
-        log_missing = logsumexp(log_beta + np.log1p(-self.mu)[:, None], axis=1)  # [I, K]: log sum_v (1 - mu_v) beta
-        self._missing = np.exp(log_beta + np.log1p(-self.mu)[:, None] - log_missing[:, None, :])
+        unseen = log_beta + np.log1p(-self.mu)[:, None]
+        log_missing = logsumexp(unseen, axis=1)  # [I, K]: log sum_v (1 - mu_v) beta
+        self._missing = np.exp(unseen - log_missing[:, None, :])
         # log theta + log P(all missing) + what the rated cells change.
         change = np.log(self.mu)[:, None] + log_beta - log_missing[:, None, :]
         joint = np.log(self.theta) + log_missing.sum(axis=0) + self._rated @ change.reshape(-1, self._shape[2])

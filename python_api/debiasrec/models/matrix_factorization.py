@@ -51,7 +51,13 @@ class MatrixFactorization(Model):
 
     @classmethod
     def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
-        """A model with copies of given tables, biases included."""
+        """A model with copies of given tables, biases included.
+
+        Raises:
+            ValueError: called on a subclass, which is made of more than these.
+        """
+        if cls is not MatrixFactorization:
+            raise ValueError(f"{cls.__name__} is made of more than factor tables: MatrixFactorization.of takes those")
         (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
         model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
         with torch.no_grad():
