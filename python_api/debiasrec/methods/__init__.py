@@ -12,6 +12,7 @@ from debiasrec.methods.cause import CausE
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.expomf import ExpoMF
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.kd_label import KDLabel
@@ -55,6 +56,7 @@ __all__ = [
     "CausE",
     "DRTwoStage",
     "Ensemble",
+    "ExpoMF",
     "InterD",
     "InterDB",
     "InterDI",

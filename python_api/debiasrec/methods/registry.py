@@ -15,6 +15,7 @@ from debiasrec.methods.cause import CausE
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.expomf import ExpoMF
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.kd_label import KDLabel
@@ -39,6 +40,7 @@ REGISTRY: dict[str, type[Method]] = {
         MFUniform,
         MFCombine,
         WMF,
+        ExpoMF,
         IPS,
         SNIPS,
         DR,
