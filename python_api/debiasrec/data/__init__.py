@@ -20,9 +20,9 @@ from .yahoo_r3 import load_yahoo_r3
 DATASETS: MappingProxyType[str, Callable[..., Dataset]] = MappingProxyType(
     {
         "simulated": load_simulated,
-        "semi_synthetic": load_semi_synthetic,
         "coat": load_coat,
         "yahoo_r3": load_yahoo_r3,
+        "semi_synthetic": load_semi_synthetic,
     }
 )
 
@@ -48,7 +48,7 @@ def load(name: str, root: str | PathLike | None = None, **options: object) -> Da
     """Load a data set by name.
 
     Args:
-        name: a key of ``DATASETS`` ("simulated", "semi_synthetic", "coat", "yahoo_r3").
+        name: a key of ``DATASETS`` ("simulated", "coat", "yahoo_r3", "semi_synthetic").
         root: the folder with the downloaded files; "simulated" needs none and ignores it.
         options: keyword options of the loader, such as ``drop_overlap`` (coat, yahoo_r3) or ``seed`` (simulated,
             semi_synthetic).
