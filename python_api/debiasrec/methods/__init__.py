@@ -8,6 +8,7 @@ from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.biif import Biif
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
@@ -28,6 +29,7 @@ from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.umf import UMF
 from debiasrec.methods.wmf import WMF
 
 __all__ = [
@@ -47,12 +49,14 @@ __all__ = [
     "PMFNMAR",
     "REGISTRY",
     "SNIPS",
+    "UMF",
     "WMF",
     "AutoDebias",
     "BalAutoDebias",
     "BalDR",
     "BalIPS",
     "BalMF",
+    "Biif",
     "CausE",
     "DRTwoStage",
     "Ensemble",

@@ -63,7 +63,7 @@ class BalDR(BalIPS):
         return super().step(batch)
 
     def _imputation_step(self, batch: Batch) -> None:
-        uniform = self.uniform_
+        uniform = self.upper_
         rows = Batch(uniform["users"], uniform["items"], {}, None, batch.generator)
         with torch.no_grad():
             residuals = uniform["targets"] + self.offset_ - self.model_.score(rows.users, rows.items)

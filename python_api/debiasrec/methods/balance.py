@@ -146,8 +146,8 @@ class Balanced(BiLevel):
     @torch.no_grad()
     def uniform_error(self) -> Tensor:
         """The mean squared error of the uniform training ratings now, 0-d."""
-        scores = self.model_.score(self.uniform_["users"], self.uniform_["items"]) - self.offset_
-        return debias_ext.pointwise_loss(scores, self.uniform_["targets"])
+        scores = self.model_.score(self.upper_["users"], self.upper_["items"]) - self.offset_
+        return debias_ext.pointwise_loss(scores, self.upper_["targets"])
 
     def two_kinds(self, of_rated: Tensor, of_pairs: Tensor, batch: Batch) -> Tensor:
         """The sums over rated and over all pairs put together; their means if `published`."""

@@ -11,6 +11,7 @@ from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.biif import Biif
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
@@ -27,6 +28,7 @@ from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.umf import UMF
 from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
 
@@ -68,6 +70,8 @@ REGISTRY: dict[str, type[Method]] = {
         InterDB,
         InterDO,
         InterDI,
+        UMF,
+        Biif,
     )
 }
 

@@ -158,9 +158,9 @@ class Trained(Hyperparameters, Method):
         seed = (self.seed, 0, stream)
         return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
 
-    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float) -> RowLearner:
+    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float, loss: str = "mse") -> RowLearner:
         options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
-        return RowLearner(model, lr=lr, l2=l2, **options)
+        return RowLearner(model, lr=lr, l2=l2, loss=loss, **options)
 
     def _loss_learner(self, model: Model, lr: float, l2: float) -> LossLearner:
         options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}

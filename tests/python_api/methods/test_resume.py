@@ -28,6 +28,8 @@ CASES = {
     "autodebias": {"imputation_epochs": 5, "watch_after": 3},
     "bal_dr": {"pair_balance": "ncf"},
     "bal_autodebias": {},
+    "umf": {"negatives": "sampled"},
+    "biif": {},
 }
 
 
