@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from debiasrec.methods.base import Method
 from debiasrec.methods.options import choice, flag, number, whole
-from debiasrec.models import MatrixFactorization
+from debiasrec.models import InnerProduct
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -63,7 +63,7 @@ class ExpoMF(Method):
     iterations: int = whole(10)
     published: bool = flag(False)
 
-    def _solve(self, split: Split, device: str | torch.device) -> MatrixFactorization:
+    def _solve(self, split: Split, device: str | torch.device) -> InnerProduct:
         state = _Exposed(split, self, device)
         exposures, history = [], []
         for _ in range(self.iterations):
@@ -74,10 +74,10 @@ class ExpoMF(Method):
             history.append(state.log_posterior())
         self.exposure_, self.exposures_ = exposures[-1], np.stack(exposures)
         self.log_posterior_ = np.array(history)
-        model = MatrixFactorization(self.n_users_, self.n_items_, self.factors)
+        model = InnerProduct(self.n_users_, self.n_items_, self.factors)
         with torch.no_grad():
-            for table, values in zip(model.tables().values(), (state.users, state.items, 0.0, 0.0), strict=True):
-                table.copy_(torch.as_tensor(values))
+            for table, values in zip(model.tables().values(), (state.users, state.items), strict=True):
+                table.copy_(values)
         return model
 
     def predict_exposure(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

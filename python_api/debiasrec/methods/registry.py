@@ -13,6 +13,8 @@ from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.biif import Biif
 from debiasrec.methods.cause import CausE
+from debiasrec.methods.ceb import CEB
+from debiasrec.methods.cjmf import CJMF
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
@@ -43,6 +45,8 @@ REGISTRY: dict[str, type[Method]] = {
         MFCombine,
         WMF,
         ExpoMF,
+        CEB,
+        CJMF,
         IPS,
         SNIPS,
         DR,
