@@ -20,13 +20,13 @@ def every_pair(split: Split) -> Interactions:
     return Interactions(users, items, ratings)
 
 
-def surely_seen(split: Split, rows: Interactions) -> Interactions:
+def surely_seen(split: Split, *, unrated: bool) -> Interactions:
     """Pairs whose exposure can be taken for 1: of each of the most active users the most popular positive item and the
     most popular negative one, where there are such; popular are items with many positive training ratings.
 
     Args:
         split: activity is the number of training ratings, a fifth of all users counts as active. Ties go by id.
-        rows: the pairs to choose from.
+        unrated: choose negative ones from all pairs without a positive rating, not from the rated ones alone.
 
     Returns:
         At most two rows a user, positive ones first.
@@ -40,6 +40,7 @@ def surely_seen(split: Split, rows: Interactions) -> Interactions:
     clicks = np.bincount(train.items[data.positives(train.ratings)], minlength=data.n_items)
     place = np.empty(data.n_items, dtype=np.int64)
     place[np.argsort(-clicks, kind="stable")] = np.arange(data.n_items)
+    rows = every_pair(split) if unrated else train
     candidates = rows.take(active[rows.users])
     positive = data.positives(candidates.ratings)
     parts = (candidates.take(positive), candidates.take(~positive))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import debias_ext
-from debiasrec.data.clicks import every_pair, surely_seen
+from debiasrec.data.clicks import surely_seen
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
 from debiasrec.methods.implicit import BIIF
@@ -62,7 +62,7 @@ class Biif(LearnedExposure, BiLevel):
 
     def upper_rows(self, split: Split) -> Interactions:
         """The seen pairs, among the rated ones or among all."""
-        return surely_seen(split, split.train if self.negatives == "rated" else every_pair(split))
+        return surely_seen(split, unrated=self.negatives != "rated")
 
     def upper(self, batch: Batch) -> dict[str, Any]:
         """Their cross-entropy."""

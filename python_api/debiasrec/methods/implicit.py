@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 BIIF = "Low-variance estimator for missing-not-at-random implicit feedback (Biif), TMLR submission"
 
 
+def positives(split: Split) -> Interactions:
+    """The training rows with a positive rating."""
+    return split.train.take(split.dataset.positives(split.train.ratings))
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class Implicit(Trained):
-    """A method of clicks R: 1 where the rating is positive, 0 for negative pairs.
+class Clicks(Trained):
+    """A method of clicks R: 1 where the rating is positive.
 
-    The score is P[u].Q[i] without biases, sigmoid of it the relevance. What an item's popularity says of exposure is
-    m[i] = sqrt(n[i] / max n), n[i] its number of positive training ratings.
-
-    Args:
-        negatives: "rated" (the other rated pairs), "all" (every other pair) or "sampled" (drawn anew in every epoch,
-            uniformly from the pairs without a positive rating).
-        per_positive: how many are "sampled" for a positive.
+    The score is P[u].Q[i] without biases. What an item's popularity says of exposure is m[i] = sqrt(n[i] / max n), n[i]
+    its number of positive training ratings.
 
     Attributes (after fit):
         popularity_: m, float64 [I].
@@ -43,6 +43,26 @@ class Implicit(Trained):
     target: str = choice("binary", "binary")
     l2: float = number(0.1, least=0)
     batching: str = choice("flat", "flat")
+
+    def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
+        """The popularity of the items."""
+        self.popularity_ = relative_popularity(positives(split).items, self.n_items_)
+        return super().prepare(split, rows)
+
+    def _base_model(self, device: str | torch.device) -> InnerProduct:
+        return InnerProduct(self.n_users_, self.n_items_, self.factors, seed=(self.seed, 0, 0), device=device)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Implicit(Clicks):
+    """A method of clicks and negative pairs, R = 0; sigmoid(s) is the relevance.
+
+    Args:
+        negatives: "rated" (the other rated pairs), "all" (every other pair) or "sampled" (drawn anew in every epoch,
+            uniformly from the pairs without a positive rating).
+        per_positive: how many are "sampled" for a positive.
+    """
+
     negatives: str = choice("rated", "rated", "all", "sampled")
     per_positive: int = whole(5)
 
@@ -50,23 +70,15 @@ class Implicit(Trained):
         """The positive rows, and the negative ones unless they are sampled."""
         if self.negatives == "all":
             return every_pair(split)
-        rows = split.train
-        return rows if self.negatives == "rated" else rows.take(split.dataset.positives(rows.ratings))
+        return split.train if self.negatives == "rated" else positives(split)
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
-        """The popularity of the items, what depends on items alone, and the sampler of negatives."""
-        train = split.train
-        positive = train.take(split.dataset.positives(train.ratings))
-        self.popularity_ = relative_popularity(positive.items, self.n_items_)
+        """What depends on items alone, and the sampler of negatives."""
+        columns = super().prepare(split, rows)
         if self.negatives == "sampled":
-            self._sampler = debias_ext.PairSampler(
-                torch.tensor(positive.users),
-                torch.tensor(positive.items),
-                n_users=self.n_users_,
-                n_items=self.n_items_,
-                seed=self.seed,
-            )
-        return {name: values[rows.items] for name, values in self.item_columns().items()}
+            pairs = torch.tensor(rows.users), torch.tensor(rows.items)
+            self._sampler = debias_ext.PairSampler(*pairs, n_users=self.n_users_, n_items=self.n_items_, seed=self.seed)
+        return columns | {name: values[rows.items] for name, values in self.item_columns().items()}
 
     def item_columns(self) -> dict[str, np.ndarray]:
         """Columns of the training rows that depend on the item alone, [I] each."""
@@ -87,9 +99,6 @@ class Implicit(Trained):
         drawn = {"users": users, "items": items, "targets": torch.zeros(count)}
         drawn |= {name: torch.from_numpy(values)[items] for name, values in self.item_columns().items()}
         return {name: torch.cat([column, drawn[name].to(column)]) for name, column in columns.items()}
-
-    def _base_model(self, device: str | torch.device) -> InnerProduct:
-        return InnerProduct(self.n_users_, self.n_items_, self.factors, seed=(self.seed, 0, 0), device=device)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)

@@ -39,14 +39,14 @@ def listed(rows: Interactions) -> list[tuple[int, int, float]]:
 def test_the_seen_pairs_are_the_most_popular_of_each_class_of_the_most_active_users():
     split = split_of(STARS)
     # Users 0 and 1 are the fifth that rated most. Popularity 1, 2, 0, 2, 0, 1 of the items: ties go by id.
-    assert listed(surely_seen(split, split.train)) == [(0, 1, 4.0), (1, 1, 5.0), (0, 5, 1.0), (1, 5, 1.0)]
+    assert listed(surely_seen(split, unrated=False)) == [(0, 1, 4.0), (1, 1, 5.0), (0, 5, 1.0), (1, 5, 1.0)]
 
 
 def test_a_user_without_one_of_the_classes_gives_the_other_alone():
     stars = STARS.copy()
     stars[1, [1, 3]] = 3
     split = split_of(stars)
-    assert listed(surely_seen(split, split.train)) == [(0, 0, 5.0), (0, 5, 1.0), (1, 1, 3.0)]
+    assert listed(surely_seen(split, unrated=False)) == [(0, 0, 5.0), (0, 5, 1.0), (1, 1, 3.0)]
 
 
 def test_unrated_pairs_are_negative_among_all_pairs():
@@ -55,11 +55,11 @@ def test_unrated_pairs_are_negative_among_all_pairs():
     assert len(rows) == STARS.size
     np.testing.assert_array_equal(rows.ratings.reshape(STARS.shape), np.maximum(STARS, 1))
     # Item 3 is as popular as item 1: user 0 has not rated it, user 1 likes it.
-    assert listed(surely_seen(split, rows)) == [(0, 1, 4.0), (1, 1, 5.0), (0, 3, 1.0), (1, 0, 1.0)]
+    assert listed(surely_seen(split, unrated=True)) == [(0, 1, 4.0), (1, 1, 5.0), (0, 3, 1.0), (1, 0, 1.0)]
 
 
 def test_the_validation_rows_play_no_part():
     split = split_of(STARS)
     held_out = Interactions([9, 9, 9, 9, 9], [0, 1, 2, 3, 4], [5, 5, 5, 5, 5])
     other = Split(split.dataset, "hand", 0, train=split.train, biased_validation=held_out)
-    assert listed(surely_seen(other, other.train)) == listed(surely_seen(split, split.train))
+    assert listed(surely_seen(other, unrated=False)) == listed(surely_seen(split, unrated=False))

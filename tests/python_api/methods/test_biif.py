@@ -124,7 +124,7 @@ def test_the_seen_pairs_come_from_the_training_rows_and_stay_there(split, negati
     trained = batch.users * split.dataset.n_items + batch.items
     assert bool(torch.isin(keys, trained).all())
     if negatives == "rated":
-        rows = surely_seen(split, split.train)
+        rows = surely_seen(split, unrated=False)
         np.testing.assert_array_equal(keys.numpy(), rows.pairs(split.dataset.n_items))
 
 
@@ -132,3 +132,56 @@ def test_adams_assumed_step_needs_adam_and_detached_items(split):
     for options in ({"optimizer": "sgd"}, {"detach_item": False}):
         with pytest.raises(ValueError, match='assumed="adam" needs optimizer="adam" and detach_item=true'):
             methods.Biif(assumed="adam", **options).fit(split)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_biopt2_takes_the_batch_for_its_upper_problem(split, reduction):
+    method, batch = started("biopt2", split, reduction=reduction)
+    q = method.model_.item_factors.detach()
+
+    def upper(p_after, q_after):
+        x = exposures_of(method, q, batch.users, batch.items)
+        return likelihood(method, batch, p_after, q_after, x)
+
+    expected = after_a_step(method, batch, upper, plain)
+    assert_same(method, method.after_step(batch, method.lower(batch)), expected)
+
+
+@pytest.mark.parametrize("detach_item", [True, False])
+@pytest.mark.parametrize("name", ["joint_opt", "alter_opt"])
+def test_both_models_step_down_one_loss_at_once_or_in_turns(split, name, detach_item):
+    options = {"optimizer": "sgd", "exposure_lr": 0.2, "reduction": "sum", "l2": 0.0, "detach_item": detach_item}
+    method, batch = started(name, split, **options)
+    p, q = (table.detach().clone().requires_grad_() for table in method.model_.tables().values())
+    phi = list(method.exposure_.tables().values())
+    before = [table.detach().clone() for table in phi]
+
+    def loss_at(p, q):
+        x = exposures_of(method, q.detach() if detach_item else q, batch.users, batch.items)
+        return likelihood(method, batch, p, q, x)
+
+    of_tables = torch.autograd.grad(loss_at(p, q), (p, q))
+    moved = [table.detach() - LR * g for table, g in zip((p, q), of_tables, strict=True)]
+    at = (p, q) if name == "joint_opt" else moved
+    of_phi = torch.autograd.grad(loss_at(*at), phi)
+    loss = float(loss_at(p, q).detach())
+    assert float(method.step(batch)) == pytest.approx(loss, rel=1e-9)
+    for table, expected in zip(method.model_.tables().values(), moved, strict=True):
+        torch.testing.assert_close(table, expected, rtol=1e-9, atol=1e-9)
+    for table, start, g in zip(phi, before, of_phi, strict=True):
+        torch.testing.assert_close(table, start - 0.2 * g, rtol=1e-9, atol=1e-9)
+
+
+def test_biopt2_detaches_the_items(split):
+    with pytest.raises(ValueError, match="biopt2: detach_item must be true, got False"):
+        methods.BiOpt2(detach_item=False).fit(split)
+
+
+def test_exposures_of_pairs_are_probabilities(split):
+    method = methods.Biif(max_epochs=2).fit(split)
+    users, items = np.divmod(np.arange(200), split.dataset.n_items)
+    x = method.predict_exposure(users, items)
+    assert x.shape == (200,)
+    assert ((x > 0) & (x <= 1)).all()
+    with pytest.raises(ValueError, match="users must be integers"):
+        method.predict_exposure([0.5], [0])

@@ -30,6 +30,10 @@ CASES = {
     "bal_autodebias": {},
     "umf": {"negatives": "sampled"},
     "biif": {},
+    "alter_opt": {"detach_item": False},
+    "relmf": {},
+    "unbiased_bpr": {},
+    "autodebias_implicit": {},
 }
 
 
