@@ -12,12 +12,18 @@ from ..naming import unknown_name
 from .coat import load_coat
 from .dataset import Dataset, Interactions, Split, Truth
 from .frame import from_frame
+from .semisynthetic import load_semi_synthetic, semi_synthetic
 from .simulated import load_simulated
 from .splits import SPLITS, make_split
 from .yahoo_r3 import load_yahoo_r3
 
 DATASETS: MappingProxyType[str, Callable[..., Dataset]] = MappingProxyType(
-    {"simulated": load_simulated, "coat": load_coat, "yahoo_r3": load_yahoo_r3}
+    {
+        "simulated": load_simulated,
+        "coat": load_coat,
+        "yahoo_r3": load_yahoo_r3,
+        "semi_synthetic": load_semi_synthetic,
+    }
 )
 
 __all__ = [
@@ -30,9 +36,11 @@ __all__ = [
     "from_frame",
     "load",
     "load_coat",
+    "load_semi_synthetic",
     "load_simulated",
     "load_yahoo_r3",
     "make_split",
+    "semi_synthetic",
 ]
 
 
@@ -40,9 +48,10 @@ def load(name: str, root: str | PathLike | None = None, **options: object) -> Da
     """Load a data set by name.
 
     Args:
-        name: a key of ``DATASETS`` ("simulated", "coat", "yahoo_r3").
+        name: a key of ``DATASETS`` ("simulated", "coat", "yahoo_r3", "semi_synthetic").
         root: the folder with the downloaded files; "simulated" needs none and ignores it.
-        options: keyword options of the loader, such as ``drop_overlap`` (coat, yahoo_r3) or ``seed`` (simulated).
+        options: keyword options of the loader, such as ``drop_overlap`` (coat, yahoo_r3) or ``seed`` (simulated,
+            semi_synthetic).
 
     Returns:
         The data set.

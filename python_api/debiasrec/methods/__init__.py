@@ -12,9 +12,12 @@ from debiasrec.methods.base import Method
 from debiasrec.methods.biif import Biif
 from debiasrec.methods.bpr import BPR, UnbiasedBPR
 from debiasrec.methods.cause import CausE
+from debiasrec.methods.ceb import CEB
+from debiasrec.methods.cjmf import CJMF
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.expomf import ExpoMF
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
@@ -37,6 +40,8 @@ from debiasrec.methods.wmf import WMF
 
 __all__ = [
     "BPR",
+    "CEB",
+    "CJMF",
     "CPTV",
     "DR",
     "IPS",
@@ -67,6 +72,7 @@ __all__ = [
     "CausE",
     "DRTwoStage",
     "Ensemble",
+    "ExpoMF",
     "InterD",
     "InterDB",
     "InterDI",

@@ -12,6 +12,7 @@ from debiasrec.models.ncf import NCF
 from debiasrec.models.nfm import NFM
 from debiasrec.models.ordinal import OrdinalFactorization
 from debiasrec.models.sampled_pairs import UnratedPairs, sampled_pairs
+from debiasrec.models.stacked import StackedExposure, StackedFactors
 
 MODELS: dict[str, type[Model]] = {
     model.kind: model
@@ -22,6 +23,7 @@ MODELS: dict[str, type[Model]] = {
         NCF,
         NFM,
         OrdinalFactorization,
+        StackedFactors,
     )
 }
 
@@ -35,6 +37,8 @@ __all__ = [
     "MatrixFactorization",
     "Model",
     "OrdinalFactorization",
+    "StackedExposure",
+    "StackedFactors",
     "UnratedPairs",
     "fair_places",
     "sampled_pairs",
