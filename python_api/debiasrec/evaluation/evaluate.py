@@ -75,13 +75,14 @@ def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(k) for k in lengths}))
 
 
-def score_rows(name: str, model: Method, rows: Interactions) -> np.ndarray:
-    """Scores of rows, checked.
+def score_rows(name: str, model: Method, rows: Interactions, *, validation: bool = False) -> np.ndarray:
+    """Scores of rows, of a validation part those from what was known before it; checked.
 
     Raises:
         DebiasRecError: a wrong number of scores, or some that are not finite.
     """
-    scores = np.asarray(model.predict(rows.users, rows.items))
+    predict = model.predict_validation if validation else model.predict
+    scores = np.asarray(predict(rows.users, rows.items))
     if scores.shape != (len(rows),):
         raise DebiasRecError(f"{name}: predict returned shape {scores.shape} for {len(rows)} pairs")
     bad = int((~np.isfinite(scores)).sum())

@@ -148,6 +148,10 @@ class Method(BaseEstimator):
         with torch.no_grad():
             return self.model_.score(*pair).numpy()
 
+    def predict_validation(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of validation rows from what was known before them; by default those of `predict`."""
+        return self.predict(users, items)
+
     def encode(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings in stars as the targets this method trains on, float32 [n]."""
         check_is_fitted(self, "threshold_")
