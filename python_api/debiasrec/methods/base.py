@@ -45,6 +45,7 @@ class Method(BaseEstimator):
 
     name: ClassVar[str]
     needs_uniform: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
     summary: ClassVar[str]
     source: ClassVar[str]
 

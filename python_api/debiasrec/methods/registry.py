@@ -12,6 +12,7 @@ from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.cause import CausE
+from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
@@ -66,6 +67,8 @@ REGISTRY: dict[str, type[Method]] = {
         InterDB,
         InterDO,
         InterDI,
+        PlainDIN,
+        PlainDeepFM,
     )
 }
 

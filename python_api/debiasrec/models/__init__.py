@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from debiasrec.models.additive_weights import AdditiveWeights
 from debiasrec.models.base import Model
+from debiasrec.models.clicks import ClickModel, Samples, Sequences
+from debiasrec.models.deepfm import DeepFM
+from debiasrec.models.din import DIN
 from debiasrec.models.fair_exposure import fair_places
 from debiasrec.models.fair_lists import FairLists
 from debiasrec.models.matrix_factorization import MatrixFactorization
@@ -15,6 +18,8 @@ from debiasrec.models.sampled_pairs import UnratedPairs, sampled_pairs
 MODELS: dict[str, type[Model]] = {
     model.kind: model
     for model in (
+        DIN,
+        DeepFM,
         FairLists,
         MatrixFactorization,
         NCF,
@@ -24,14 +29,19 @@ MODELS: dict[str, type[Model]] = {
 }
 
 __all__ = [
+    "DIN",
     "MODELS",
     "NCF",
     "NFM",
     "AdditiveWeights",
+    "ClickModel",
+    "DeepFM",
     "FairLists",
     "MatrixFactorization",
     "Model",
     "OrdinalFactorization",
+    "Samples",
+    "Sequences",
     "UnratedPairs",
     "fair_places",
     "sampled_pairs",
