@@ -11,6 +11,7 @@ from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.causald import CausalD
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
 from debiasrec.methods.cpt_v import CPTV
@@ -69,6 +70,7 @@ REGISTRY: dict[str, type[Method]] = {
         InterDI,
         PlainDIN,
         PlainDeepFM,
+        CausalD,
     )
 }
 
