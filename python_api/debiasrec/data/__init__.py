@@ -54,8 +54,8 @@ def load(name: str, root: str | PathLike | None = None, **options: object) -> Da
     Args:
         name: a key of ``DATASETS`` ("simulated", "coat", "yahoo_r3", "ml_100k", "ml_1m", "amazon").
         root: the folder with the downloaded files; "simulated" needs none and ignores it.
-        options: keyword options of the loader, such as ``drop_overlap`` (coat, yahoo_r3), ``core`` (ml_100k, ml_1m, amazon) or
-            ``seed`` (simulated).
+        options: keyword options of the loader, such as ``drop_overlap`` (coat, yahoo_r3), ``core`` (ml_100k, ml_1m,
+            amazon) or ``seed`` (simulated).
 
     Returns:
         The data set.

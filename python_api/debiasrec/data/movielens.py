@@ -46,5 +46,7 @@ def _load(name: str, root: str | PathLike | None, file: str, separator: str, cor
     for number, row in enumerate(rows, 1):
         if len(row) != len(COLUMNS) or not all(field.isdecimal() for field in row):
             wanted = separator.join(COLUMNS)
-            raise DebiasRecError(f"{path}, line {number}: expected {wanted!r}, whole numbers, got {lines[number - 1]!r}")
+            raise DebiasRecError(
+                f"{path}, line {number}: expected {wanted!r}, whole numbers, got {lines[number - 1]!r}"
+            )
     return ordered_dataset(name, pd.DataFrame(rows, columns=COLUMNS).astype("int64"), core)

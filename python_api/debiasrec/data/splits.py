@@ -15,7 +15,6 @@ from .dataset import Dataset, Interactions, Split
 from .sequences import leave_one_out
 from .validation import is_whole
 
-
 LEAVE_ONE_OUT = "leave_one_out"
 
 
@@ -61,7 +60,9 @@ SPLITS = MappingProxyType(
             needs_uniform=True,
         ),
         LEAVE_ONE_OUT: Protocol(
-            "clicks in time order: a user's last one tests, the one before validates, the rest train", {}, {},
+            "clicks in time order: a user's last one tests, the one before validates, the rest train",
+            {},
+            {},
             needs_uniform=False,
         ),
     }

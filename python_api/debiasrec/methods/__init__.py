@@ -8,15 +8,23 @@ from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.causald import CausalD
 from debiasrec.methods.cause import CausE
+from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
 from debiasrec.methods.cpt_v import CPTV
+from debiasrec.methods.debiasd import DebiasD
 from debiasrec.methods.dr import DR, DRTwoStage
+from debiasrec.methods.ensctr import EnsCTR
 from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.exposure import CausalRec, DeRec
+from debiasrec.methods.group_ips import GroupIPS
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.kd import KD
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
 from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
+from debiasrec.methods.meal import MEAL
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
@@ -33,6 +41,8 @@ __all__ = [
     "CPTV",
     "DR",
     "IPS",
+    "KD",
+    "MEAL",
     "MF",
     "MFDRLTD",
     "MFIPSLTD",
@@ -53,8 +63,14 @@ __all__ = [
     "BalIPS",
     "BalMF",
     "CausE",
+    "CausalD",
+    "CausalRec",
     "DRTwoStage",
+    "DeRec",
+    "DebiasD",
+    "EnsCTR",
     "Ensemble",
+    "GroupIPS",
     "InterD",
     "InterDB",
     "InterDI",
@@ -64,6 +80,8 @@ __all__ = [
     "MFCombine",
     "MFUniform",
     "Method",
+    "PlainDIN",
+    "PlainDeepFM",
     "Popularity",
     "Trained",
     "UserMean",

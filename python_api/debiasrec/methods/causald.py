@@ -124,10 +124,6 @@ class CausalD(GroupTaught):
             context_index=chosen if self.exclude_self else None,
         )
 
-    def _finish(self, *arguments: object) -> None:
-        super()._finish(*arguments)
-        del self._head, self._shares
-
 
 def _group_sizes(method: GroupTaught, split: Split) -> np.ndarray:
     """Training rows of each teacher's group."""

@@ -13,7 +13,7 @@ import debias_ext
 from debiasrec.data.splits import LEAVE_ONE_OUT
 from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
-from debiasrec.methods.looped import Learner, Looped
+from debiasrec.methods.looped import Looped
 from debiasrec.methods.options import choice, flag, number, whole
 from debiasrec.models import DIN, ClickModel, DeepFM, Samples, Sequences
 from debiasrec.models.clicks import Encoded
@@ -110,7 +110,7 @@ class ClickMethod(Looped):
             seed=(self.seed, 0),
             device=device,
         )
-        self.learners_: dict[str, Learner] = {
+        self.learners_: dict[str, Any] = {
             "rating": ClickLearner(self.model_, extras, optimizer=self.optimizer, lr=self.lr)
         }
         pair = torch.tensor(rows.users), torch.tensor(rows.items)
@@ -150,7 +150,9 @@ class ClickMethod(Looped):
 
     def _finish(self, *arguments: Any) -> None:
         super()._finish(*arguments)
-        del self._sampler
+        # What only training needs has a name with an underscore in front.
+        for name in [name for name in vars(self) if name.startswith("_")]:
+            delattr(self, name)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

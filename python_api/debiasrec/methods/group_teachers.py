@@ -83,7 +83,7 @@ class GroupTaught(OnBase):
     def prepare(self, split: Split, device: str | torch.device) -> dict[str, Tensor]:
         """Fit the teachers."""
         self.teachers_ = group_teachers(self, split, self.grouping, self.groups, device)
-        self._models: list[ClickModel] = [frozen(teacher, device) for teacher in self.teachers_]  # type: ignore[misc]
+        self._models: list[ClickModel] = [frozen(teacher, device) for teacher in self.teachers_]
         return {}
 
     @torch.no_grad()
@@ -94,10 +94,6 @@ class GroupTaught(OnBase):
     def teacher_logits(self, batch: ClickBatch) -> Tensor:
         """The logits of the teachers, [B, K]."""
         return torch.stack([encoded.logits for encoded in self.taught(batch)], 1)
-
-    def _finish(self, *arguments: Any) -> None:
-        super()._finish(*arguments)
-        del self._models
 
 
 def table(seed: int, stream: int, device: str | torch.device, *shape: int, deviation: float = 0.0) -> Tensor:

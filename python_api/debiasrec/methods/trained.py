@@ -19,6 +19,7 @@ from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Trained(Hyperparameters, Looped):
     """A method that fits the scores of rated pairs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -71,6 +72,10 @@ class ClickModel(Model):
         device: where the tensors live.
     """
 
+    user_factors: Tensor
+    item_factors: Tensor
+    confounder_weight: Tensor
+
     def __init__(
         self,
         sequences: Sequences,
@@ -88,15 +93,16 @@ class ClickModel(Model):
         n_users = len(sequences.held)
         self.n_items, self.history = n_items, history
         self.click_offsets, self.clicks, self.held = (
-            torch.from_numpy(np.array(part)).to(device)
-            for part in (sequences.offsets, sequences.items, sequences.held)
+            torch.from_numpy(np.array(part)).to(device) for part in (sequences.offsets, sequences.items, sequences.held)
         )
         self._add("user_factors", (n_users, user_width), 0.01)
         self._add("item_factors", (n_items, factors), 0.01)
         self._make(factors, user_width)
         if confounder is None:
             confounder = np.zeros((n_users, 0), np.float32), np.zeros((n_items, 0), np.float32)
-        self.user_confounder, self.item_confounder = (torch.from_numpy(np.array(side)).to(device) for side in confounder)
+        self.user_confounder, self.item_confounder = (
+            torch.from_numpy(np.array(side)).to(device) for side in confounder
+        )
         self._add("confounder_weight", (n_users if confounder[0].shape[1] else 0,), 0.0)
 
     @abstractmethod
@@ -177,7 +183,7 @@ class ClickModel(Model):
         self._tables.append(name)
 
     def _add_layers(self, name: str, widths: Sequence[int]) -> None:
-        for k, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for k, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
             self._add(f"{name}_weight_{k}", (fan_out, fan_in), math.sqrt(2.0 / (fan_in + fan_out)))
             self._add(f"{name}_bias_{k}", (fan_out,), 0.0)
 

@@ -24,6 +24,9 @@ class DeepFM(ClickModel):
     """
 
     kind: ClassVar[str] = "deepfm"
+    user_bias: Tensor
+    item_bias: Tensor
+    history_bias: Tensor
 
     def _make(self, factors: int, user_width: int) -> None:
         self._add("user_bias", (len(self.user_factors) if user_width else 0,), 0.0)
