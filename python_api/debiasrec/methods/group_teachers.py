@@ -16,7 +16,6 @@ from debiasrec.methods.clicks import ClickBatch, ClickMethod, OnBase
 from debiasrec.methods.distillation import frozen
 from debiasrec.methods.options import choice, whole
 from debiasrec.methods.teachers import fitted_teacher
-from debiasrec.models import ClickModel
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
