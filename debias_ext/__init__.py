@@ -6,9 +6,11 @@ from debias_ext._inputs import trusted_values
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
 from debias_ext.ops.additive_weights import additive_weights
+from debias_ext.ops.attention_pooling import attention_pooling
 from debias_ext.ops.block_loss import block_loss
 from debias_ext.ops.dr_loss import dr_loss
 from debias_ext.ops.exposure_loss import exposure_loss
+from debias_ext.ops.fm_interaction import fm_interaction
 from debias_ext.ops.frontdoor_aggregate import frontdoor_aggregate
 from debias_ext.ops.group_ranking import group_ranking
 from debias_ext.ops.interd_loss import interd_loss
@@ -37,9 +39,11 @@ __all__ = [
     "PairSampler",
     "__version__",
     "additive_weights",
+    "attention_pooling",
     "block_loss",
     "dr_loss",
     "exposure_loss",
+    "fm_interaction",
     "frontdoor_aggregate",
     "group_ranking",
     "has_cuda",

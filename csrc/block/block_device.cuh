@@ -2,27 +2,11 @@
 #pragma once
 
 #include "block/block_kernels.h"
+#include "common/arena.h"
 #include "common/device.cuh"
 #include "common/reduce.cuh"
 
 namespace debias {
-
-// Carves arrays out of one block of device memory; with a null base it only counts the bytes.
-class Arena {
- public:
-  explicit Arena(void* base) : base_(static_cast<char*>(base)) {}
-  template <class T>
-  T* take(int64_t count) {
-    char* const at = base_ ? base_ + used_ : nullptr;
-    used_ += (count * static_cast<int64_t>(sizeof(T)) + 15) / 16 * 16;
-    return reinterpret_cast<T*>(at);
-  }
-  int64_t used() const { return used_; }
-
- private:
-  char* base_;
-  int64_t used_ = 0;
-};
 
 template <class Storage>
 __device__ __forceinline__ accumulator_t<Storage> read_or(const Storage* values, int64_t k,

@@ -4,10 +4,7 @@
 // maximum and one multiply-add, which go to different ports. The gate a + c > 0 is the comparison a > -c.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-
-#include "common/hostdevice.h"
+#include "common/vectors.h"
 #include "frontdoor/frontdoor_math.h"
 
 namespace debias {
@@ -15,22 +12,6 @@ namespace frontdoor {
 
 constexpr int64_t kTile = 128;    // context rows: 16 hidden units of them are 8 KB, and so is their gradient
 constexpr int64_t kTileRows = 4;  // rows of mediators that share one read of the tile
-
-template <class T, int Bytes>
-struct Vector {
-  typedef T type __attribute__((vector_size(Bytes)));
-  static constexpr int64_t lanes = Bytes / static_cast<int64_t>(sizeof(T));
-};
-
-template <class V, class T>
-DEBIAS_HD void load(V& v, const T* from) {
-  memcpy(&v, from, sizeof v);
-}
-
-template <class V, class T>
-DEBIAS_HD void store(T* to, const V& v) {
-  memcpy(to, &v, sizeof v);
-}
 
 // The larger one; NaN where a is NaN.
 template <class V, class T>

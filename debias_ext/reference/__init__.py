@@ -1,9 +1,11 @@
 """The operators in plain torch: the oracle of the tests, the baseline of the benchmarks, the second derivatives."""
 
 from debias_ext.reference.additive_weights import additive_weights
+from debias_ext.reference.attention_pooling import attention_pooling
 from debias_ext.reference.block_loss import block_loss
 from debias_ext.reference.dr_loss import dr_loss
 from debias_ext.reference.exposure_loss import exposure_loss
+from debias_ext.reference.fm_interaction import fm_interaction
 from debias_ext.reference.frontdoor_aggregate import frontdoor_aggregate
 from debias_ext.reference.group_ranking import group_ranking
 from debias_ext.reference.interd_loss import interd_loss
@@ -21,9 +23,11 @@ from debias_ext.reference.snips_loss import snips_loss
 
 __all__ = [
     "additive_weights",
+    "attention_pooling",
     "block_loss",
     "dr_loss",
     "exposure_loss",
+    "fm_interaction",
     "frontdoor_aggregate",
     "group_ranking",
     "interd_loss",

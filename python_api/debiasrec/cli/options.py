@@ -28,8 +28,8 @@ Threshold = Annotated[float | None, typer.Option(help="Ratings from here on are 
 SplitName = Annotated[
     str | None,
     typer.Option(
-        "--split", help="A protocol of `debiasrec list`. Left out: autodebias for named sets with uniform ratings, "
-        "else interd.", rich_help_panel=SPLIT,
+        "--split", help="A protocol of `debiasrec list`. Left out: leave_one_out for clicks in time order, "
+        "autodebias for named sets with uniform ratings, else interd.", rich_help_panel=SPLIT,
     ),
 ]  # fmt: skip
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split.", rich_help_panel=SPLIT)]

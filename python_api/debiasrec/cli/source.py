@@ -13,6 +13,7 @@ import pandas as pd
 
 from .. import data as datasets
 from ..data import Dataset, Split
+from ..data.splits import LEAVE_ONE_OUT
 from ..errors import DebiasRecError
 from . import options as opt
 from .parse import parse_numbers
@@ -59,10 +60,12 @@ class DataSource:
         return datasets.load(self.data, root=self.root, **options)
 
     def split(self, name: str | None, seed: int) -> Split:
-        """Load and cut; without a name by ``autodebias`` for named sets with uniform ratings, else by ``interd``."""
+        """Load and cut; without a name by ``leave_one_out`` for clicks in time order, by ``autodebias`` for named sets
+        with uniform ratings, else by ``interd``.
+        """
         loaded = self.load()
         usual = "interd" if self.is_file or loaded.uniform is None else "autodebias"
-        return loaded.split(name or usual, seed=seed)
+        return loaded.split(name or (LEAVE_ONE_OUT if loaded.ordered else usual), seed=seed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths absolute, so that they hold from any folder."""

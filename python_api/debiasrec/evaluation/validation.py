@@ -28,7 +28,7 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     rows = validation_rows(split, criterion)
     if rows is None:
         return float("nan")
-    scores = score_rows(model.name, model, rows)
+    scores = score_rows(model.name, model, rows, validation=True)
     if criterion != "auc":
         return errors(scores, model.encode(rows.ratings), validation_weights(split, criterion))["mse"]
     return global_auc(scores, make_part("validation", rows, split.dataset.positives(rows.ratings)))

@@ -64,6 +64,9 @@ OPTIONS: Space = {
     "gamma_observed": Interval(-2.0, -0.01, log=False),
     "gamma_missing": Interval(-2.0, -0.01, log=False),
     "beta": Interval(1e-3, 1.0),
+    # CausalD
+    "label_strength": Interval(0.01, 10.0),
+    "feature_strength": Interval(0.01, 10.0),
     # CausE, KD-Label, MF-PD, CPT-V
     "pull": Interval(1e-5, 10.0),
     "strength": Interval(0.1, 1.0, log=False),

@@ -34,6 +34,9 @@ CASES = {
     "relmf": {},
     "unbiased_bpr": {},
     "autodebias_implicit": {},
+    "din": {"batch_size": 128},
+    "causald": {"groups": 2, "batch_size": 128, "counterfactuals": 16},
+    "meal": {"base": "deepfm", "groups": 2, "batch_size": 128},
 }
 
 
@@ -50,7 +53,8 @@ def assert_same(first, second):
 
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.parametrize("epoch", [2, 9])
-def test_an_interrupted_fit_resumes_to_the_same_bits(split, tmp_path, monkeypatch, name, epoch):
+def test_an_interrupted_fit_resumes_to_the_same_bits(suited, tmp_path, monkeypatch, name, epoch):
+    split = suited(name)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     def interrupt(event):
