@@ -25,7 +25,7 @@ debiasrec tune ips --trials 20 --out runs/tuned
 
 debiasrec tune mf ips --data coat --root data/coat --out runs/tuned --resume
 
-debiasrec tune --experiment bal-table2 --data coat --root data/coat --trials 32 --out runs/tuned"""
+debiasrec tune --experiment bal-table2 --trials 32 --out runs/tuned"""
 
 
 @app.command(epilog=EXAMPLES)

@@ -107,7 +107,7 @@ class Dataset:
         """Cut the data by a named protocol.
 
         Args:
-            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "interd", "ltd").
+            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "interd", "ltd", "implicit").
             seed: seed of the permutation; the same seed gives the same parts.
 
         Raises:

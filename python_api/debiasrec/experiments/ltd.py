@@ -13,7 +13,7 @@ from .experiment import Arm, Experiment, Figure, Place, sweep
 
 PAPER = "LTD, WSDM 2021"
 ERRORS = (("debiased", "mse"), ("debiased", "mae"))
-STARS = {"target": "stars", "criterion": "mse"}  # on the biased validation part
+STARS = {"target": "stars", "criterion": "snips_mse"}  # on the biased validation part
 TWO_PHASE = {**STARS, "uniform_rows": True}  # the protocol trains every method on the uniform ratings too
 KINDS = ("pair", "logistic", "mlp1", "mlp2")
 COEFFICIENTS = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.autodebias_implicit import AutoDebiasImplicit
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.biif import Biif
+from debiasrec.methods.bpr import BPR, UnbiasedBPR
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
 from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
@@ -25,11 +29,14 @@ from debiasrec.methods.persistence import load_model
 from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
+from debiasrec.methods.relmf import RelMF
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.umf import UMF
 from debiasrec.methods.wmf import WMF
 
 __all__ = [
+    "BPR",
     "CPTV",
     "DR",
     "IPS",
@@ -46,12 +53,17 @@ __all__ = [
     "PMFNMAR",
     "REGISTRY",
     "SNIPS",
+    "UMF",
     "WMF",
+    "AlterOpt",
     "AutoDebias",
+    "AutoDebiasImplicit",
     "BalAutoDebias",
     "BalDR",
     "BalIPS",
     "BalMF",
+    "BiOpt2",
+    "Biif",
     "CausE",
     "DRTwoStage",
     "Ensemble",
@@ -60,12 +72,15 @@ __all__ = [
     "InterDI",
     "InterDO",
     "ItemMean",
+    "JointOpt",
     "KDLabel",
     "MFCombine",
     "MFUniform",
     "Method",
     "Popularity",
+    "RelMF",
     "Trained",
+    "UnbiasedBPR",
     "UserMean",
     "load_model",
     "make",

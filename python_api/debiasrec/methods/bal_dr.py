@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from debiasrec.methods.bal import BalIPS
+from debiasrec.methods.balance import pair_errors
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.training.learner import TableLearner
@@ -64,7 +65,7 @@ class BalDR(BalIPS):
         return super().step(batch)
 
     def _imputation_step(self, batch: Batch) -> None:
-        uniform = self.uniform_
+        uniform = self.upper_
         rows = Batch(uniform["users"], uniform["items"], {}, None, batch.generator)
         with torch.no_grad():
             residuals = uniform["targets"] + self.offset_ - self.model_.score(rows.users, rows.items)
@@ -104,7 +105,7 @@ class BalDR(BalIPS):
             errors, imputed = (scores - batch["targets"]).square(), guess.square()
             v_rated, v_pairs = self.balance_step(batch, (errors - imputed) * own / own.mean(), every.square())
         grid = self.model_.grid(users, items)
-        of_pairs = (v_pairs * (grid - grid.detach() - every).square()).sum()
+        of_pairs = pair_errors(grid, grid.detach() + every, v_pairs, "sum")
         of_rated = sum(
             sign * self.model_.loss(batch.users, batch.items, targets, own * v_rated, "sum")
             for targets, sign in ((batch["targets"], 1), (scores + guess, -1))

@@ -21,7 +21,7 @@ from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence, serving
 from debiasrec.methods.options import check_device, check_options, choice, ranges, whole
 from debiasrec.methods.teachers import fit_teachers
-from debiasrec.models import MatrixFactorization, Model
+from debiasrec.models import InnerProduct, MatrixFactorization, Model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -66,9 +66,9 @@ class Method(BaseEstimator):
 
         By default any teacher has to be a matrix factorisation.
         """
-        kind = teacher.model_class.kind
-        if kind != MatrixFactorization.kind:
-            raise DebiasRecError(f"{self.name} needs a matrix factorisation here, and {teacher.name} is {kind}")
+        model = teacher.model_class
+        if model not in (MatrixFactorization, InnerProduct):
+            raise DebiasRecError(f"{self.name} needs a matrix factorisation here, and {teacher.name} is {model.kind}")
 
     @abstractmethod
     def _solve(self, split: Split, device: str | torch.device) -> Model:

@@ -40,7 +40,8 @@ class CPTV(Method):
         concentration: of the priors, above 1.
         missingness: "em" fits mu, "uniform" keeps the naive Bayes estimate from the uniform training ratings.
         iterations: upper limit.
-        criterion: what a search for hyper-parameters compares on the validation rows, "auc" or "mse".
+        criterion: what a search for hyper-parameters compares on the validation rows, "auc", "mse" or
+            "snips_mse".
 
     Attributes (after fit):
         log_posterior_: float64, up to a constant, before each iteration and after the last.

@@ -13,7 +13,7 @@ from debias_ext import FactorTables
 from debiasrec.methods.base import Method
 from debiasrec.methods.options import choice, number, teacher
 from debiasrec.models import MatrixFactorization
-from debiasrec.training.validation import CRITERIA, make_validator
+from debiasrec.training.validation import CRITERIA, higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -31,7 +31,7 @@ class Ensemble(Method):
     Args:
         biased_teacher, debiased_teacher: names of methods, fitted with their presets and this seed, or methods.
         share: c, or None to choose it.
-        criterion: what chooses: "auc" or "mse", on the uniform validation part, else on the biased one.
+        criterion: what chooses: "auc", "mse" or "snips_mse", on the uniform validation part, else on the biased one.
 
     Attributes (after fit):
         biased_teacher_, debiased_teacher_: the fitted methods.
@@ -68,7 +68,7 @@ class Ensemble(Method):
         if self.shares_.empty:
             return 0.5
         values = self.shares_["validation"]
-        return float(self.shares_["share"][values.idxmax() if self.criterion == "auc" else values.idxmin()])
+        return float(self.shares_["share"][values.idxmax() if higher_is_better(self.criterion) else values.idxmin()])
 
     def _sum(self, share: float) -> MatrixFactorization:
         """share times the biased model and 1 - share times the debiased one."""

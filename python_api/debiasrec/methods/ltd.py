@@ -116,10 +116,10 @@ class MFIPSLTD(BiLevel):
 
     def upper(self, batch: Batch) -> dict[str, Any]:
         """The squared errors of as many uniform pairs as the batch has, or of all where there are fewer."""
-        rows = self.uniform_["users"]
+        rows = self.upper_["users"]
         chosen = batch.generator.choice(len(rows), min(len(batch), len(rows)), replace=False)
         index = torch.from_numpy(chosen).to(rows.device)
-        return {**{name: column.index_select(0, index) for name, column in self.uniform_.items()}, "reduction": "sum"}
+        return {**{name: column.index_select(0, index) for name, column in self.upper_.items()}, "reduction": "sum"}
 
     def upper_loss(self, batch: Batch) -> Tensor:
         """The errors after the assumed step, and the variance of the propensities."""

@@ -48,7 +48,7 @@ class Neural(Trained):
         seed = (self.seed, 0, stream)
         return NFM(*self._covariates, factors, self.hidden, seed=seed, offset=offset, device=device)
 
-    def _row_learner(self, model: Any, lr: float, l2: float) -> Any:
+    def _row_learner(self, model: Any, lr: float, l2: float, loss: str = "mse") -> Any:
         return self._loss_learner(model, lr, l2)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:

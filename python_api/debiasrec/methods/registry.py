@@ -6,17 +6,21 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.autodebias_implicit import AutoDebiasImplicit
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.biif import Biif
+from debiasrec.methods.bpr import BPR, UnbiasedBPR
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.cpt_v import CPTV
 from debiasrec.methods.dr import DR, DRTwoStage
 from debiasrec.methods.ensemble import Ensemble
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
 from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
@@ -25,7 +29,9 @@ from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.pmf_nmar import PMFNMAR
+from debiasrec.methods.relmf import RelMF
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.umf import UMF
 from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
 
@@ -66,6 +72,15 @@ REGISTRY: dict[str, type[Method]] = {
         InterDB,
         InterDO,
         InterDI,
+        BPR,
+        UnbiasedBPR,
+        RelMF,
+        UMF,
+        Biif,
+        JointOpt,
+        AlterOpt,
+        BiOpt2,
+        AutoDebiasImplicit,
     )
 }
 

@@ -22,7 +22,7 @@ from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import make_validator
+from debiasrec.training.validation import higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
@@ -126,7 +126,7 @@ class Trained(Hyperparameters, Method):
         run = TrainingRun(
             max_epochs=self.max_epochs + warmup,
             patience=self.patience,
-            higher_is_better=self.criterion == "auc",
+            higher_is_better=higher_is_better(self.criterion),
             warmup_epochs=self.unwatched_epochs(),
             advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
         )
@@ -170,9 +170,9 @@ class Trained(Hyperparameters, Method):
         seed = (self.seed, 0, stream)
         return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
 
-    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float) -> RowLearner:
+    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float, loss: str = "mse") -> RowLearner:
         options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
-        return RowLearner(model, lr=lr, l2=l2, **options)
+        return RowLearner(model, lr=lr, l2=l2, loss=loss, **options)
 
     def _loss_learner(self, model: Model, lr: float, l2: float) -> LossLearner:
         options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}

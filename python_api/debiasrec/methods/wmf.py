@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import debias_ext
-from debiasrec.methods.options import number
+from debiasrec.methods.implicit import positives
+from debiasrec.methods.options import flag, number
 from debiasrec.methods.trained import Learner, Trained
 from debiasrec.training.loader import Batch
 
@@ -33,6 +34,7 @@ class WMF(Trained):
 
     Args:
         missing_weight: w; 0 leaves plain matrix factorisation.
+        positives_only: clicks: the negative ratings count as unrated pairs.
 
     Source: Hu, Koren, Volinsky, ICDM 2008, eq (3), with gradient steps in place of alternating least squares, biases,
         and the weights 1 and w of explicit ratings.
@@ -44,6 +46,11 @@ class WMF(Trained):
     needs_empty_blocks: ClassVar[bool] = True
 
     missing_weight: float = number(0.01, least=0)
+    positives_only: bool = flag(False)
+
+    def training_rows(self, split: Split) -> Interactions:
+        """The biased rows, or the positive ones of them."""
+        return positives(split) if self.positives_only else super().training_rows(split)
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The target of unrated pairs."""

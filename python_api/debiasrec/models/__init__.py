@@ -6,6 +6,7 @@ from debiasrec.models.additive_weights import AdditiveWeights
 from debiasrec.models.base import Model
 from debiasrec.models.fair_exposure import fair_places
 from debiasrec.models.fair_lists import FairLists
+from debiasrec.models.inner_product import InnerProduct
 from debiasrec.models.matrix_factorization import MatrixFactorization
 from debiasrec.models.ncf import NCF
 from debiasrec.models.nfm import NFM
@@ -16,6 +17,7 @@ MODELS: dict[str, type[Model]] = {
     model.kind: model
     for model in (
         FairLists,
+        InnerProduct,
         MatrixFactorization,
         NCF,
         NFM,
@@ -29,6 +31,7 @@ __all__ = [
     "NFM",
     "AdditiveWeights",
     "FairLists",
+    "InnerProduct",
     "MatrixFactorization",
     "Model",
     "OrdinalFactorization",

@@ -48,7 +48,7 @@ def tune(
 
     Args:
         method: a name from ``debiasrec.methods.REGISTRY``.
-        split: what to train and validate on: the criterion is the method's own ("auc" or "mse") on the uniform
+        split: what to train and validate on: the criterion is the method's own on the uniform
             validation rows, else on the biased ones.
         trials: how many fits, at least 1.
         seed: of the search; the same seed makes the same trials.

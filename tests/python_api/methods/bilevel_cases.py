@@ -19,7 +19,7 @@ def started(name, split, **options):
         tables = learner.tables if isinstance(learner, TableLearner) else learner.model.tables()
         for table in tables.values():
             table.data = 0.5 * torch.randn(table.shape, generator=generator, dtype=torch.float64)
-    for columns in (loader.columns, method.uniform_):
+    for columns in (loader.columns, method.upper_):
         columns.update({key: value.double() for key, value in columns.items() if value.is_floating_point()})
     method.begin_epoch(1_000)
     return method, next(loader.epoch(1))
@@ -57,7 +57,7 @@ def after_a_step(method, batch, lower_of, decayed):
     loss = lower_of(tables) + l2_scale(method, batch) * method.l2 / 2 * norm
     gradients = torch.autograd.grad(loss, tables, create_graph=True)
     stepped = [table - method.lr * gradient for table, gradient in zip(tables, gradients, strict=True)]
-    upper = method.uniform_
+    upper = method.upper_
     return (scores(stepped, upper["users"], upper["items"]) - upper["targets"]).square().sum()
 
 

@@ -19,6 +19,7 @@ from python_api.methods.bilevel_cases import (
 )
 
 from debiasrec import methods
+from debiasrec.data.clicks import surely_seen
 
 REDUCTIONS = ["sum", "mean"]
 
@@ -133,3 +134,17 @@ def test_propensities_of_bal_dr(split, reduction):
 
     expected = after_a_step(method, batch, lower, (users, items))
     assert_same_gradients(method, batch, expected, leaves)
+
+
+def test_autodebias_of_clicks_learns_from_seen_pairs_and_without_a_label(split):
+    method, batch = started("autodebias_implicit", split, imputation_weight=0.3)
+    seen = surely_seen(split, unrated=False)
+    np.testing.assert_array_equal(method.upper_["users"], seen.users)
+    assert bool((batch["targets"] == 1).all())
+    assert not bool(method.w1_.label_table.any())
+    method.w1_.label_table = label = method.w1_.label_table.detach().double()
+    expected = after_a_step(method, batch, autodebias_lower(method, batch), batch.block)
+    leaves = [method.w1_.user_table, method.w1_.item_table, *method.w2_.tables().values(), method.imputation_]
+    assert_same_gradients(method, batch, expected, leaves)
+    method.step(batch)
+    assert not bool(label.any())

@@ -36,7 +36,7 @@ def started(name, split, **options):
     method = methods.make(name, **{**SETTINGS, **options})
     loader = method._start(split, "cpu")
     loader.columns = {key: as_double(column) for key, column in loader.columns.items()}
-    method.uniform_["targets"] = method.uniform_["targets"].double()
+    method.upper_["targets"] = method.upper_["targets"].double()
     for model in (method.model_, getattr(method, "imputation_", None)):
         for tensor in ({**model.tables(), **model.constants()} if model is not None else {}).values():
             tensor.data = tensor.data.double()
@@ -106,7 +106,7 @@ def test_hypergradients_equal_those_of_double_backward(tiny, name, kind, reducti
     share, l2 = (1.0, 0.4) if reduction == "sum" else (1.0 / len(batch), 0.4 * method.batch_l2_scale(batch))
     slopes = torch.autograd.grad(share * loss + 0.5 * l2 * decay, list(tables.values()), create_graph=True)
     stepped = {key: table - lr * slope for (key, table), slope in zip(tables.items(), slopes, strict=True)}
-    uniform = method.uniform_
+    uniform = method.upper_
     error = score(method.model_, stepped, uniform["users"], uniform["items"]) - uniform["targets"]
     upper = (error**2).sum() + 0.7 * share * q[batch["biased"]].var()
     expected = torch.autograd.grad(upper, parameters)

@@ -28,6 +28,12 @@ CASES = {
     "autodebias": {"imputation_epochs": 5, "watch_after": 3},
     "bal_dr": {"pair_balance": "ncf"},
     "bal_autodebias": {},
+    "umf": {"negatives": "sampled"},
+    "biif": {},
+    "alter_opt": {"detach_item": False},
+    "relmf": {},
+    "unbiased_bpr": {},
+    "autodebias_implicit": {},
 }
 
 
