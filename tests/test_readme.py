@@ -102,7 +102,7 @@ def test_the_tables_hold_every_operator_method_data_set_and_split():
 def test_named_files_folders_and_make_targets_exist(text):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
-    folders = r"(?:csrc|debias_ext|python_api|tests|benchmarks|examples|tools|\.ci)"
+    folders = r"(?:csrc|debias_ext|python_api|tests|benchmarks|examples|tools|docs|\.ci)"
     named = re.findall(rf"(?:`|\s)({folders}/[\w./]*)(?=[`\s,;:])", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
