@@ -85,8 +85,13 @@ class Trained(Hyperparameters, Method):
         scale = self._l2_scale(len(batch), self.mean_weight_)
         return self.learners_["rating"].step(batch, batch["targets"], self.weights(batch), scale=scale)
 
+    def loader_of(self, loader: FlatLoader | BlockLoader, epoch: int) -> FlatLoader | BlockLoader:
+        """The loader of an epoch; by default the same for all."""
+        return loader
+
     def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
         """The steps of an epoch; returns the mean of their losses."""
+        loader = self.loader_of(loader, number)
         if self.one_pass() and isinstance(loader, FlatLoader):
             learner = self.learners_["rating"]
             return float(learner.epoch(loader, number, lambda length: self._l2_scale(length, self.mean_weight_)))
