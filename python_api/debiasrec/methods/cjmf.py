@@ -39,7 +39,8 @@ class CJMF(Implicit):
 
     After all parts every model has corrections to both, trained on all clicks by -R log(p x) - (1-R) log(1 - p x),
     where the other factor is the estimate. The score is the mean over the models of the corrected p. A step takes the
-    batch through all models at once.
+    batch through all models at once, with one optimiser: its clock counts the steps of all, and the exposure of model c
+    goes on to decay.
 
     Args:
         copies: C, the number of models and of parts.

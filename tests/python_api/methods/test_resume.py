@@ -28,6 +28,8 @@ CASES = {
     "autodebias": {"imputation_epochs": 5, "watch_after": 3},
     "bal_dr": {"pair_balance": "ncf"},
     "bal_autodebias": {},
+    "ceb": {"risk": "ap"},
+    "cjmf": {"copies": 3},
     "umf": {"negatives": "sampled"},
     "biif": {},
     "alter_opt": {"detach_item": False},
