@@ -86,7 +86,8 @@ def score_rows(name: str, model: Method, rows: Interactions, *, validation: bool
     Raises:
         DebiasRecError: a wrong number of scores, or some that are not finite.
     """
-    predict = model.predict_validation if validation else model.predict
+    # Anything that predicts can be evaluated; only models of time order know less when they validate.
+    predict = getattr(model, "predict_validation", model.predict) if validation else model.predict
     scores = np.asarray(predict(rows.users, rows.items))
     if scores.shape != (len(rows),):
         raise DebiasRecError(f"{name}: predict returned shape {scores.shape} for {len(rows)} pairs")
