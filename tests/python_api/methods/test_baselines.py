@@ -85,9 +85,9 @@ def test_the_mean_loss_of_wmf_is_divided_by_the_weights(hand, batching):
 
 @pytest.mark.parametrize("missing_weight", [0.0, 0.3])
 def test_the_mean_loss_of_wmf_counts_every_pair_alike_however_many_ratings_a_block_has(hand, missing_weight):
-    """One full block of 2 x 2 and three empty ones."""
+    """Five ratings of two users in four blocks of 2 x 2."""
     ratings = np.full((4, 4), np.nan)
-    ratings[:2, :2] = [[5.0, 1.0], [1.0, 5.0]]
+    ratings[0], ratings[1, 0] = [5.0, 1.0, 1.0, 5.0], 5.0
     options = {"missing_weight": missing_weight, "reduction": "mean", "batching": "block", "l2": 0.1}
     method = methods.WMF(user_block=2, item_block=2, **options)
     losses = [float(method.loss(batch).detach()) for batch in method._start(hand(ratings), "cpu").epoch(1)]
