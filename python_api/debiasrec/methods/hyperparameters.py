@@ -29,7 +29,8 @@ class Hyperparameters:
         reduction: "mean" or "sum" of the errors of a step.
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.
-        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse".
+        criterion: watched on the uniform validation part, else on the biased one: "auc", "mse" or "snips_mse" (see
+            `debiasrec.training.validation.validation_weights`).
     """
 
     factors: int = whole(10)
