@@ -14,7 +14,7 @@ from debiasrec.methods.base import Method
 from debiasrec.methods.distillation import factorisation, teacher_of
 from debiasrec.methods.options import choice, number, teacher
 from debiasrec.models import MatrixFactorization
-from debiasrec.training.validation import CRITERIA, make_validator
+from debiasrec.training.validation import CRITERIA, higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -71,7 +71,7 @@ class Ensemble(Method):
         if self.shares_.empty:
             return 0.5
         values = self.shares_["validation"]
-        return float(self.shares_["share"][values.idxmax() if self.criterion == "auc" else values.idxmin()])
+        return float(self.shares_["share"][values.idxmax() if higher_is_better(self.criterion) else values.idxmin()])
 
     def _sum(self, share: float) -> MatrixFactorization:
         """share times the biased model and 1 - share times the debiased one."""

@@ -29,7 +29,9 @@ class Hyperparameters:
         reduction: "mean" or "sum" of the errors of a step.
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.
-        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse".
+        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse"; for clicks "snips",
+            "ips", "naive" or, on simulated data, "oracle": the estimates of DCG@3 from the biased validation part that
+            `debiasrec.training.click_validation.ClickValidator` states.
     """
 
     factors: int = whole(10)

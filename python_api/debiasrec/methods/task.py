@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from debiasrec.training.click_validation import ClickValidator
 from debiasrec.training.loader import BlockLoader, FlatLoader
 from debiasrec.training.validation import Validator
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 class MethodTask:
     """The `Task` of a method: its epochs, its validation, and the tensors that a checkpoint and early stopping keep."""
 
-    def __init__(self, method: Trained, loader: FlatLoader | BlockLoader, validator: Validator | None) -> None:
+    def __init__(
+        self, method: Trained, loader: FlatLoader | BlockLoader, validator: Validator | ClickValidator | None
+    ) -> None:
         self._method = method
         self._loader = loader
         self._validator = validator

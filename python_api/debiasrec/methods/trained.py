@@ -21,7 +21,7 @@ from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import make_validator
+from debiasrec.training.validation import higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
@@ -120,7 +120,7 @@ class Trained(Hyperparameters, Method):
         run = TrainingRun(
             max_epochs=self.max_epochs + warmup,
             patience=self.patience,
-            higher_is_better=self.criterion == "auc",
+            higher_is_better=higher_is_better(self.criterion),
             warmup_epochs=self.unwatched_epochs(),
             advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
         )

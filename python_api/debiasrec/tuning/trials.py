@@ -13,6 +13,7 @@ from ..errors import DebiasRecError
 from ..methods.persistence import plain_params
 from ..report.atomic import write_atomically
 from ..report.files import split_record
+from ..training.validation import higher_is_better
 from .space import Interval, Space
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ class Tuning:
 
     @property
     def criterion(self) -> str:
-        """ "auc" or "mse"."""
+        """The method's criterion."""
         return getattr(self.template, "criterion", "auc")
 
     @property
     def higher_is_better(self) -> bool:
         """The direction of the criterion."""
-        return self.criterion == "auc"
+        return higher_is_better(self.criterion)
 
     @property
     def best(self) -> dict[str, Any] | None:
