@@ -65,7 +65,10 @@ def user_metrics(
     return {"uauc": means["auc"]} | {name: value for name, value in means.items() if "@" in name}
 
 
-def errors(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Mean squared and mean absolute error against the targets in the model's own coding."""
-    difference = scores.astype(np.float64) - targets
-    return {"mse": float(np.mean(difference**2)), "mae": float(np.mean(np.abs(difference)))}
+def errors(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
+    """Mean squared and mean absolute error against the targets in the model's own coding; weighted means if asked."""
+    difference = np.abs(scores.astype(np.float64) - targets)
+    return {
+        "mse": float(np.average(difference**2, weights=weights)),
+        "mae": float(np.average(difference, weights=weights)),
+    }

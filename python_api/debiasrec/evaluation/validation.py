@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..data import Split
+<<<<<<< HEAD
 from ..training.click_validation import CLICK_CRITERIA, ClickValidator
 from ..training.validation import validation_rows
+=======
+from ..training.validation import validation_rows, validation_weights
+>>>>>>> implicit
 from .evaluate import score_rows
 from .metrics import errors, global_auc
 from .parts import make_part
@@ -23,8 +27,12 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     Args:
         model: a fitted method.
         split: where the validation rows come from: the uniform ones, else the biased ones.
+<<<<<<< HEAD
         criterion: "auc" (over all rows at once), "mse" (against the model's own targets), or one of clicks, as
             `debiasrec.training.click_validation.ClickValidator` states them.
+=======
+        criterion: "auc" (over all rows at once), "mse" or "snips_mse" (against the model's own targets).
+>>>>>>> implicit
 
     Returns:
         The value or NaN.
@@ -36,8 +44,8 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
         validator = ClickValidator(split, criterion, "cpu")
         return validator.value(torch.from_numpy(model.predict(validator.users.numpy(), validator.items.numpy())))
     scores = score_rows(model.name, model, rows)
-    if criterion == "mse":
-        return errors(scores, model.encode(rows.ratings))["mse"]
+    if criterion != "auc":
+        return errors(scores, model.encode(rows.ratings), validation_weights(split, criterion))["mse"]
     return global_auc(scores, make_part("validation", rows, split.dataset.positives(rows.ratings)))
 
 

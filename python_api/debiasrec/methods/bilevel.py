@@ -58,7 +58,7 @@ class BiLevel(Trained):
 
     def after_step(self, batch: Batch, lower: dict[str, Any], **options: Any) -> Tensor:
         """The upper loss after the assumed step; further options go to the model."""
-        l2 = self.l2 * self._l2_scale(len(batch), self.mean_weight_)
+        l2 = self.l2 * self.batch_l2_scale(batch)
         return self.model_.after_step(lower, self.upper(batch), lr=self.assumed_lr(), l2=l2, **options)
 
     def assumed_lr(self) -> float:

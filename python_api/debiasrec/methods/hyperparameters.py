@@ -29,9 +29,14 @@ class Hyperparameters:
         reduction: "mean" or "sum" of the errors of a step.
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.
+<<<<<<< HEAD
         criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse"; for clicks "snips",
             "ips", "naive" or, on simulated data, "oracle": the estimates of DCG@3 from the biased validation part that
             `debiasrec.training.click_validation.ClickValidator` states.
+=======
+        criterion: watched on the uniform validation part, else on the biased one: "auc", "mse" or "snips_mse" (see
+            `debiasrec.training.validation.validation_weights`).
+>>>>>>> implicit
     """
 
     factors: int = whole(10)

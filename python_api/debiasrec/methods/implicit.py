@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import debias_ext
 from debiasrec.data.clicks import every_pair
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Trained
-from debiasrec.models import InnerProduct
+from debiasrec.models import InnerProduct, Model
 from debiasrec.propensity.popularity import relative_popularity
 from debiasrec.training.loader import BlockLoader, FlatLoader
 
@@ -39,6 +39,8 @@ class Clicks(Trained):
     Attributes (after fit):
         popularity_: m, float64 [I].
     """
+
+    model_class: ClassVar[type[Model]] = InnerProduct
 
     target: str = choice("binary", "binary")
     l2: float = number(0.1, least=0)

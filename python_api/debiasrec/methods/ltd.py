@@ -14,7 +14,7 @@ from debiasrec.methods.mf import with_uniform_rows
 from debiasrec.methods.neural import Neural
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
-from debiasrec.propensity.network import ACTIVATIONS, KINDS, PropensityNetwork
+from debiasrec.propensity.network import ACTIVATIONS, KINDS, PropensityNetwork, floored
 from debiasrec.training.learner import TableLearner
 from debiasrec.training.loader import Batch
 from debiasrec.training.loop import TrainingRun
@@ -78,6 +78,8 @@ class MFIPSLTD(BiLevel):
             activation=self.activation,
             seed=(self.seed, 0, 2),
         )
+        start = float(floored(torch.zeros(())))
+        self.mean_weight_ = (len(train) / start + len(rows) - len(train)) / len(rows)
         keys = np.zeros(len(rows), np.int64)
         keys[: len(train)] = self.propensity_.keys(train.users, train.items, train.ratings)
         return {"keys": keys, "biased": np.arange(len(rows)) < len(train)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -11,7 +11,7 @@ from debiasrec.data.covariates import covariates
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.options import whole
 from debiasrec.methods.trained import Trained
-from debiasrec.models import NFM
+from debiasrec.models import NFM, Model
 from debiasrec.training.loop import TrainingRun
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Neural(Trained):
     Args:
         hidden: width of the hidden layer.
     """
+
+    model_class: ClassVar[type[Model]] = NFM
 
     hidden: int = whole(16)
 

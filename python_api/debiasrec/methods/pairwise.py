@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import debias_ext
 from debiasrec.methods.trained import Learner, Trained
+from debiasrec.models import UnratedPairs
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class Pairwise(Trained):
         self._negative_counts = torch.from_numpy(np.bincount(negative.users, minlength=self.n_users_))
         self._negative_ends = self._negative_counts.cumsum(0)
         known = type(rows).concatenate(split.train.take(split.dataset.positives(split.train.ratings)), negative)
-        pairs = torch.tensor(known.users), torch.tensor(known.items)
-        self._sampler = debias_ext.PairSampler(*pairs, n_users=self.n_users_, n_items=self.n_items_, seed=self.seed)
+        self._unrated = UnratedPairs(known.users, known.items, self.n_users_, self.n_items_, self.seed)
         return columns
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
@@ -66,7 +65,7 @@ class Pairwise(Trained):
 
     def begin_epoch(self, epoch: int) -> None:
         """Random items depend on the seed and the epoch alone."""
-        self._sampler.load_state_dict({"seed": self.seed, "position": (epoch - 1) * self.n_rows_})
+        self._unrated.begin_epoch(epoch)
 
     def step(self, batch: Batch) -> Tensor:
         """One step on the positives of a batch and as many negatives."""
@@ -85,9 +84,9 @@ class Pairwise(Trained):
         rated = counts > 0
         items = torch.empty_like(users)
         items[rated] = self._negative_items[(ends - counts + drawn)[rated]]
-        items[~rated] = self._sampler.negatives(users[~rated], 1)[1]
+        items[~rated] = self._unrated.of_users(users[~rated])
         return items.to(batch.items.device)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)
-        del self._sampler, self._negative_items, self._negative_counts, self._negative_ends
+        del self._unrated, self._negative_items, self._negative_counts, self._negative_ends

@@ -17,6 +17,7 @@ from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
+    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -93,5 +94,8 @@ class WMF(Trained):
         return len(batch) / self.n_rows_ if batch.block is None else 1.0
 
     def _total_weight(self, batch: Batch) -> float:
-        users, items = batch.block or self._everything
-        return len(batch) + self.missing_weight * (self._share(batch) * len(users) * len(items) - len(batch))
+        return len(batch) + self.missing_weight * (self._expected_rated(batch) / self._density() - len(batch))
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._everything

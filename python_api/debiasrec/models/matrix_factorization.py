@@ -51,7 +51,13 @@ class MatrixFactorization(Model):
 
     @classmethod
     def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
-        """A model with copies of given tables, biases included."""
+        """A model with copies of given tables, biases included.
+
+        Raises:
+            ValueError: called on a subclass, which is made of more than these.
+        """
+        if cls is not MatrixFactorization:
+            raise ValueError(f"{cls.__name__} is made of more than factor tables: MatrixFactorization.of takes those")
         (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
         model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
         with torch.no_grad():
@@ -160,4 +166,7 @@ class MatrixFactorization(Model):
         p, q, a, b = self.block(users, items)
         assert a is not None
         assert b is not None
-        return p @ q.T + a.unsqueeze(1) + b
+        # The biases as two more factors: one pass over the [m, n] scores, and no sums over them in the gradients.
+        of_users = torch.cat([p, a.unsqueeze(1), torch.ones_like(a).unsqueeze(1)], 1)
+        of_items = torch.cat([q, torch.ones_like(b).unsqueeze(1), b.unsqueeze(1)], 1)
+        return of_users @ of_items.T

@@ -10,6 +10,7 @@ import torch
 
 from debiasrec import evaluate, methods
 from debiasrec.data import Interactions
+from debiasrec.methods.teachers import fit_teachers
 
 LR, L2 = 0.05, 0.3
 BLOCK = {"factors": 2, "lr": LR, "batching": "block", "optimizer": "sgd", "user_block": 3, "item_block": 3}
@@ -106,6 +107,7 @@ def test_kd_label_with_a_teacher_of_one_score_is_mf_that_goes_on(tiny, teachers)
     method = methods.KDLabel(debiased_teacher=constant, initial=constant, factors=2)
     rows = method.training_rows(tiny)
     method._describe(tiny)
+    fit_teachers(method, tiny, "cpu")
     assert method.prepare(tiny, rows)["targets"].tolist() == method.encode(rows.ratings).tolist()
 
 
