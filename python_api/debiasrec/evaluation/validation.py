@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..data import Split
-<<<<<<< HEAD
 from ..training.click_validation import CLICK_CRITERIA, ClickValidator
-from ..training.validation import validation_rows
-=======
 from ..training.validation import validation_rows, validation_weights
->>>>>>> implicit
 from .evaluate import score_rows
 from .metrics import errors, global_auc
 from .parts import make_part
@@ -27,12 +23,8 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     Args:
         model: a fitted method.
         split: where the validation rows come from: the uniform ones, else the biased ones.
-<<<<<<< HEAD
-        criterion: "auc" (over all rows at once), "mse" (against the model's own targets), or one of clicks, as
-            `debiasrec.training.click_validation.ClickValidator` states them.
-=======
-        criterion: "auc" (over all rows at once), "mse" or "snips_mse" (against the model's own targets).
->>>>>>> implicit
+        criterion: "auc" (over all rows at once), "mse" or "snips_mse" (against the model's own targets), or one of
+            clicks, as `debiasrec.training.click_validation.ClickValidator` states them.
 
     Returns:
         The value or NaN.

@@ -16,7 +16,7 @@ from debiasrec.errors import DebiasRecError
 from debiasrec.methods.implicit import Implicit
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
-from debiasrec.models import StackedExposure, StackedFactors, UnratedPairs
+from debiasrec.models import Model, StackedExposure, StackedFactors
 from debiasrec.training.learner import RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 
@@ -64,6 +64,8 @@ class CJMF(Implicit):
     summary: ClassVar[str] = "models of relevance and exposure that teach each other across parts of the clicks"
     source: ClassVar[str] = "Zhu et al., Unbiased Implicit Recommendation and Propensity Estimation, RecSys 2020"
 
+    model_class: ClassVar[type[Model]] = StackedFactors
+
     negatives: str = choice("sampled", "sampled")
     copies: int = whole(8, least=2)
     factors: int = whole(100)
@@ -109,7 +111,7 @@ class CJMF(Implicit):
         device = self.base_.user_factors.device
         for part in generator.permutation(self.copies):
             others = torch.tensor([copy for copy in range(self.copies) if copy != part], device=device)
-            for batch in self._batches(self._parts.draw(part, self.per_positive, generator, device), generator):
+            for batch in self._batches(self._parts.draw(part, self.per_positive, number, device), generator):
                 self._base_step(batch, others)
         with torch.no_grad():
             for old, new, both in zip(before, self.base_.tables().values(), self.model_.tables().values(), strict=True):
@@ -212,9 +214,10 @@ class _Parts:
         self._n_items = shape[1]
         order = np.argsort(rows.pairs(shape[1]))
         self._rows = rows.take(order)
-        self._part = np.random.default_rng(seed).permutation(len(rows)) % count
+        generator = np.random.default_rng(seed)
+        self._part = generator.permutation(len(rows)) % count
         self._clicks = [self._rows.take(self._part == part) for part in range(count)]
-        self._others = [UnratedPairs(own.users, own.items, *shape) for own in self._clicks]
+        self._others = [self._sampler(own, shape, int(generator.integers(2**62))) for own in self._clicks]
 
     def of(self, users: Tensor, items: Tensor) -> Tensor:
         """The part of each pair, int64 [B], -1 for one that is no click."""
@@ -222,13 +225,18 @@ class _Parts:
         places = np.minimum(np.searchsorted(keys, pairs), len(keys) - 1)
         return torch.from_numpy(np.where(keys[places] == pairs, self._part[places], -1)).to(users.device)
 
-    def draw(
-        self, part: int, per_positive: int, generator: np.random.Generator, device: torch.device
-    ) -> dict[str, Tensor]:
+    @staticmethod
+    def _sampler(own: Interactions, shape: tuple[int, int], seed: int) -> debias_ext.PairSampler:
+        pairs = torch.tensor(own.users), torch.tensor(own.items)
+        return debias_ext.PairSampler(*pairs, n_users=shape[0], n_items=shape[1], seed=seed)
+
+    def draw(self, part: int, per_positive: int, epoch: int, device: torch.device) -> dict[str, Tensor]:
         """The clicks of a part, and so many drawn pairs for each that are no clicks of it: users, items, targets."""
-        own = self._clicks[part]
-        drawn = self._others[part].draw(per_positive * len(own), generator, device)
-        targets = torch.zeros(len(own) + len(drawn[0]), device=device)
+        own, sampler = self._clicks[part], self._others[part]
+        count = per_positive * len(own)
+        sampler.load_state_dict({**sampler.state_dict(), "position": (epoch - 1) * count})
+        drawn = [side.to(device) for side in sampler.unobserved(count)]
+        targets = torch.zeros(len(own) + count, device=device)
         targets[: len(own)] = 1.0
         users, items = (
             torch.cat([torch.tensor(side, device=device), more])

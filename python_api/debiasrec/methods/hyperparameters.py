@@ -29,14 +29,9 @@ class Hyperparameters:
         reduction: "mean" or "sum" of the errors of a step.
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.
-<<<<<<< HEAD
-        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse"; for clicks "snips",
-            "ips", "naive" or, on simulated data, "oracle": the estimates of DCG@3 from the biased validation part that
-            `debiasrec.training.click_validation.ClickValidator` states.
-=======
         criterion: watched on the uniform validation part, else on the biased one: "auc", "mse" or "snips_mse" (see
-            `debiasrec.training.validation.validation_weights`).
->>>>>>> implicit
+            `debiasrec.training.validation.validation_weights`); for clicks "snips_dcg", "ips_dcg", "naive_dcg" or, with
+            known exposures, "oracle_dcg" (see `debiasrec.training.click_validation.ClickValidator`).
     """
 
     factors: int = whole(10)

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-<<<<<<< HEAD
-from debiasrec.training.click_validation import ClickValidator
-=======
 import debias_ext
->>>>>>> implicit
+from debiasrec.training.click_validation import ClickValidator
 from debiasrec.training.loader import BlockLoader, FlatLoader
 from debiasrec.training.validation import Validator
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from debiasrec.data.dataset import Split
 
-CLICK_CRITERIA = ("snips", "ips", "naive", "oracle")
+CLICK_CRITERIA = ("snips_dcg", "ips_dcg", "naive_dcg", "oracle_dcg")
 LENGTH = 3
 LEAST_PROPENSITY = 0.01
 
@@ -28,10 +28,10 @@ class ClickValidator:
 
     With w = 1 / q of a row and c = 1 / log2(rank + 1) up to rank 3, the mean over the users of
 
-        "snips"   sum w c / sum w        q[i] = sqrt(n[i] / max n), at least 0.01, n[i] positive training ratings
-        "ips"     sum w c / items        the same
-        "naive"   sum w c / sum w        q = 1
-        "oracle"  sum w c / sum w        q the known exposure of simulated data
+        "snips_dcg"   sum w c / sum w        q[i] = sqrt(n[i] / max n), at least 0.01, n[i] positive training ratings
+        "ips_dcg"     sum w c / items        the same
+        "naive_dcg"   sum w c / sum w        q = 1
+        "oracle_dcg"  sum w c / sum w        q the known exposure of simulated data
 
     Args:
         split: with a biased validation part.
@@ -39,7 +39,7 @@ class ClickValidator:
         device: where the scores are made.
 
     Raises:
-        DebiasRecError: "oracle" without known exposures.
+        DebiasRecError: "oracle_dcg" without known exposures.
 
     Source: Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random Implicit Feedback, RecSys
         2018, eq (8) and (9); Biif, section 5.1.
@@ -62,7 +62,7 @@ class ClickValidator:
         self._groups = torch.from_numpy(groups)
         self._labels, self._weights = torch.from_numpy(labels[cells]), torch.from_numpy(weights[cells])
         totals = (weights * labels).sum(axis=1)
-        self._totals = np.full_like(totals, data.n_items) if criterion == "ips" else totals
+        self._totals = np.full_like(totals, data.n_items) if criterion == "ips_dcg" else totals
 
     @torch.no_grad()
     def __call__(self, score: Callable[[Tensor, Tensor], Tensor]) -> float:
@@ -80,11 +80,11 @@ class ClickValidator:
 
 def _propensities(split: Split, criterion: str, users: np.ndarray, items: np.ndarray) -> np.ndarray:
     data, train = split.dataset, split.train
-    if criterion == "naive":
+    if criterion == "naive_dcg":
         return np.ones(len(items))
-    if criterion == "oracle":
+    if criterion == "oracle_dcg":
         if data.truth is None:
-            raise DebiasRecError(f'criterion "oracle": the exposures of {data.name} are not known')
+            raise DebiasRecError(f'criterion "oracle_dcg": the exposures of {data.name} are not known')
         return data.truth.exposure[users, items]
     popularity = relative_popularity(train.items[data.positives(train.ratings)], data.n_items)
     return np.maximum(popularity, LEAST_PROPENSITY)[items]

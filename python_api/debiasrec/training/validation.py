@@ -11,30 +11,20 @@ import torch
 from torch import Tensor
 
 import debias_ext
-<<<<<<< HEAD
-from debiasrec.training.click_validation import CLICK_CRITERIA, ClickValidator
-=======
 from debiasrec.propensity import make_propensity
->>>>>>> implicit
+from debiasrec.training.click_validation import CLICK_CRITERIA, ClickValidator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 Score = Callable[[Tensor, Tensor], Tensor]
-<<<<<<< HEAD
-CRITERIA = ("auc", "mse", *CLICK_CRITERIA)
-=======
-CRITERIA = ("auc", "mse", "snips_mse")
->>>>>>> implicit
+ERRORS = ("mse", "snips_mse")
+CRITERIA = ("auc", *ERRORS, *CLICK_CRITERIA)
 
 
 def higher_is_better(criterion: str) -> bool:
     """The direction of a criterion."""
-<<<<<<< HEAD
-    return criterion != "mse"
-=======
-    return criterion == "auc"
->>>>>>> implicit
+    return criterion not in ERRORS
 
 
 class Validator:

@@ -34,38 +34,38 @@ def test_estimates_by_hand(split):
     first, third = 1.0, 0.5
     q1, q4, q0 = 1.0, 0.01, 1.0
     expected = {
-        "naive": ((first + 0) / 2 + third) / 2,
-        "snips": (first / q1 / (1 / q1 + 1 / q4) + third) / 2,
-        "ips": (first / q1 / 5 + third / q0 / 5) / 2,
-        "oracle": (first / 0.2 / (1 / 0.2 + 1 / 0.9) + third) / 2,
+        "naive_dcg": ((first + 0) / 2 + third) / 2,
+        "snips_dcg": (first / q1 / (1 / q1 + 1 / q4) + third) / 2,
+        "ips_dcg": (first / q1 / 5 + third / q0 / 5) / 2,
+        "oracle_dcg": (first / 0.2 / (1 / 0.2 + 1 / 0.9) + third) / 2,
     }
     for criterion, value in expected.items():
         validator = ClickValidator(split, criterion, "cpu")
         assert validator(lambda users, items: torch.from_numpy(SCORES)[users, items]) == pytest.approx(value)
         assert set(validator.users.tolist()) == {0, 1}
-    assert np.isnan(ClickValidator(split, "snips", "cpu")(lambda users, items: users * float("nan")))
+    assert np.isnan(ClickValidator(split, "snips_dcg", "cpu")(lambda users, items: users * float("nan")))
 
 
 def test_a_known_exposure_is_needed_for_the_oracle(split):
     bare = Dataset("bare", split.train, None, 3, 5, pd.RangeIndex(3), pd.RangeIndex(5), (1.0, 5.0), 4.0)
     with pytest.raises(ValueError, match="the exposures of bare are not known"):
-        ClickValidator(Split(bare, "x", 0, split.train, split.biased_validation), "oracle", "cpu")
+        ClickValidator(Split(bare, "x", 0, split.train, split.biased_validation), "oracle_dcg", "cpu")
 
 
 def test_fits_stop_and_searches_choose_by_it(tmp_path):
     data = load("simulated", n_users=120, n_items=60, density=0.2, uniform_per_user=20)
     split = data.split("implicit")
-    method = methods.make("umf", criterion="snips", max_epochs=20, patience=3, lr=0.05, negatives="all").fit(split)
+    method = methods.make("umf", criterion="snips_dcg", max_epochs=20, patience=3, lr=0.05, negatives="all").fit(split)
     values = method.history_["validation"]
     assert method.best_epoch_ == values.idxmax() + 1
-    assert validation_value(method, split, "snips") == pytest.approx(values.max(), rel=1e-6)
-    found = tuning.tune("umf", split, trials=3, options={"criterion": "snips", "max_epochs": 3})
+    assert validation_value(method, split, "snips_dcg") == pytest.approx(values.max(), rel=1e-6)
+    found = tuning.tune("umf", split, trials=3, options={"criterion": "snips_dcg", "max_epochs": 3})
     assert found.higher_is_better
     assert found.best["value"] == max(trial["value"] for trial in found.trials)
 
 
 def test_weights_undo_the_exposure_of_the_clicks():
-    """With clicks of exposure x, "oracle" comes nearer than "naive" to the same mean over all relevant pairs."""
+    """With clicks of exposure x, known exposures bring the estimate nearer to the same mean over all relevant pairs."""
     rng = np.random.default_rng(0)
     shape = (400, 60)
     exposure = np.broadcast_to(np.linspace(0.2, 0.9, 60), shape)
@@ -77,7 +77,9 @@ def test_weights_undo_the_exposure_of_the_clicks():
     data = Dataset("drawn", train, None, *shape, *ids, (1.0, 5.0), 4.0, truth=Truth(exposure, exposure, exposure))
     split = Split(data, "drawn", 0, train=train, biased_validation=rows)
     scores = torch.from_numpy(np.broadcast_to(np.linspace(1.0, 0.0, 60), shape).copy())
-    found = {kind: ClickValidator(split, kind, "cpu")(lambda u, i: scores[u, i]) for kind in ("naive", "oracle")}
+    found = {
+        kind: ClickValidator(split, f"{kind}_dcg", "cpu")(lambda u, i: scores[u, i]) for kind in ("naive", "oracle")
+    }
     gain = np.where(np.arange(60) < 3, 1 / np.log2(np.arange(60) + 2), 0.0)
     kept = relevant[clicked.any(1)]
     truth = np.mean((kept * gain).sum(1) / kept.sum(1))
