@@ -4,6 +4,7 @@ from .compare import compare
 from .comparison import Comparison
 from .evaluate import evaluate
 from .exposure import ExposureCorrelation, exposure_correlation
+from .relmf_variant import relmf_variant
 from .significance import paired_t_test
 from .validation import validation_auc, validation_value
 
@@ -14,6 +15,7 @@ __all__ = [
     "evaluate",
     "exposure_correlation",
     "paired_t_test",
+    "relmf_variant",
     "validation_auc",
     "validation_value",
 ]

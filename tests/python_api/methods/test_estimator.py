@@ -260,7 +260,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
 def test_presets_are_valid_for_their_methods():
     for name in methods.REGISTRY:
         for data in ("coat", "yahoo_r3"):
-            for split in (None, "ltd"):
+            for split in (None, "ltd", "implicit"):
                 check_options(methods.make(name, **methods.preset(name, data, split)))
         assert methods.preset(name, "simulated") == {}
 
@@ -268,7 +268,7 @@ def test_presets_are_valid_for_their_methods():
 def test_no_preset_was_chosen_with_the_test_in_view():
     for name in methods.REGISTRY:
         for data in ("coat", "yahoo_r3"):
-            for split in (None, "ltd", "interd"):
+            for split in (None, "ltd", "interd", "implicit"):
                 assert "test error" not in str(methods.preset_record(name, data, split))
 
 
