@@ -83,7 +83,7 @@ class PlainCJMF:
         generator = np.random.default_rng((method.seed, 3, number))
         before = [[table.detach().clone() for table in model.base] for model in self.models]
         for part in generator.permutation(method.copies):
-            columns = method._parts.draw(part, method.per_positive, generator, torch.device("cpu"))
+            columns = method._parts.draw(part, method.per_positive, number, torch.device("cpu"))
             for batch in self._batches(columns, generator):
                 for copy, model in enumerate(self.models):
                     if copy == part:

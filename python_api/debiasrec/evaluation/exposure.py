@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ..data import Split
 from ..errors import DebiasRecError
-
-if TYPE_CHECKING:
-    from ..methods import Method
 
 PAIRS_AT_ONCE = 1 << 20
 
@@ -31,7 +28,7 @@ class ExposureCorrelation:
     skipped: int
 
 
-def exposure_correlation(model: Method, split: Split) -> ExposureCorrelation:
+def exposure_correlation(model: Any, split: Split) -> ExposureCorrelation:
     """The correlation of estimated and true exposures.
 
     Args:

@@ -2,14 +2,20 @@
 
 from ..errors import DebiasRecError
 from ..naming import unknown_name
-from . import bal, causald, interd, ltd
+from . import bal, biif, causald, interd, ltd
 from .experiment import Arm, Experiment, Figure
 from .literature import published
 from .runner import Outcome, run
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (*interd.EXPERIMENTS, *bal.EXPERIMENTS, *ltd.EXPERIMENTS, *causald.EXPERIMENTS)
+    for experiment in (
+        *interd.EXPERIMENTS,
+        *bal.EXPERIMENTS,
+        *ltd.EXPERIMENTS,
+        *biif.EXPERIMENTS,
+        *causald.EXPERIMENTS,
+    )
 }
 
 

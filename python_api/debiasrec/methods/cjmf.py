@@ -16,7 +16,7 @@ from debiasrec.errors import DebiasRecError
 from debiasrec.methods.implicit import Implicit
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
-from debiasrec.models import StackedExposure, StackedFactors, UnratedPairs
+from debiasrec.models import Model, StackedExposure, StackedFactors
 from debiasrec.training.learner import RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 
@@ -64,6 +64,8 @@ class CJMF(Implicit):
     summary: ClassVar[str] = "models of relevance and exposure that teach each other across parts of the clicks"
     source: ClassVar[str] = "Zhu et al., Unbiased Implicit Recommendation and Propensity Estimation, RecSys 2020"
 
+    model_class: ClassVar[type[Model]] = StackedFactors
+
     negatives: str = choice("sampled", "sampled")
     copies: int = whole(8, least=2)
     factors: int = whole(100)
@@ -79,7 +81,7 @@ class CJMF(Implicit):
         """The parts of the clicks, and the popularity in the exposure."""
         if len(rows) < self.copies:
             raise DebiasRecError(f"{self.name}: copies={self.copies} needs as many clicks, got {len(rows)}")
-        self._parts = _Parts(rows, self.copies, (self.n_users_, self.n_items_), (self.seed, 2), self.per_positive)
+        self._parts = _Parts(rows, self.copies, (self.n_users_, self.n_items_), (self.seed, 2))
         counts = np.bincount(rows.items, minlength=self.n_items_) + 1.0
         self._prior = counts / counts.max()
         return super().prepare(split, rows)
@@ -109,7 +111,7 @@ class CJMF(Implicit):
         device = self.base_.user_factors.device
         for part in generator.permutation(self.copies):
             others = torch.tensor([copy for copy in range(self.copies) if copy != part], device=device)
-            for batch in self._batches(self._parts.draw(part, number, device), generator):
+            for batch in self._batches(self._parts.draw(part, self.per_positive, number, device), generator):
                 self._base_step(batch, others)
         with torch.no_grad():
             for old, new, both in zip(before, self.base_.tables().values(), self.model_.tables().values(), strict=True):
@@ -205,23 +207,17 @@ class _Parts:
         rows: the clicks.
         count: how many parts.
         shape: numbers of users and items.
-        seed: of the cut and of the draws.
-        per_positive: how many pairs are drawn for each click.
+        seed: of the cut.
     """
 
-    def __init__(
-        self, rows: Interactions, count: int, shape: tuple[int, int], seed: tuple[int, ...], per_positive: int
-    ) -> None:
-        self._n_items, self._per_positive = shape[1], per_positive
+    def __init__(self, rows: Interactions, count: int, shape: tuple[int, int], seed: tuple[int, ...]) -> None:
+        self._n_items = shape[1]
         order = np.argsort(rows.pairs(shape[1]))
         self._rows = rows.take(order)
-        self._part = np.random.default_rng(seed).permutation(len(rows)) % count
+        generator = np.random.default_rng(seed)
+        self._part = generator.permutation(len(rows)) % count
         self._clicks = [self._rows.take(self._part == part) for part in range(count)]
-        seeds = np.random.default_rng((*seed, 1)).integers(2**62, size=count).tolist()
-        self._others = [
-            UnratedPairs(own.users, own.items, *shape, own_seed, per_row=per_positive)
-            for own, own_seed in zip(self._clicks, seeds, strict=True)
-        ]
+        self._others = [self._sampler(own, shape, int(generator.integers(2**62))) for own in self._clicks]
 
     def of(self, users: Tensor, items: Tensor) -> Tensor:
         """The part of each pair, int64 [B], -1 for one that is no click."""
@@ -229,12 +225,18 @@ class _Parts:
         places = np.minimum(np.searchsorted(keys, pairs), len(keys) - 1)
         return torch.from_numpy(np.where(keys[places] == pairs, self._part[places], -1)).to(users.device)
 
-    def draw(self, part: int, epoch: int, device: torch.device) -> dict[str, Tensor]:
-        """The clicks of a part, and pairs drawn for this epoch that are no clicks of it: users, items, targets."""
-        own, others = self._clicks[part], self._others[part]
-        others.begin_epoch(epoch)
-        drawn = others.draw(self._per_positive * len(own), device)
-        targets = torch.zeros(len(own) + len(drawn[0]), device=device)
+    @staticmethod
+    def _sampler(own: Interactions, shape: tuple[int, int], seed: int) -> debias_ext.PairSampler:
+        pairs = torch.tensor(own.users), torch.tensor(own.items)
+        return debias_ext.PairSampler(*pairs, n_users=shape[0], n_items=shape[1], seed=seed)
+
+    def draw(self, part: int, per_positive: int, epoch: int, device: torch.device) -> dict[str, Tensor]:
+        """The clicks of a part, and so many drawn pairs for each that are no clicks of it: users, items, targets."""
+        own, sampler = self._clicks[part], self._others[part]
+        count = per_positive * len(own)
+        sampler.load_state_dict({**sampler.state_dict(), "position": (epoch - 1) * count})
+        drawn = [side.to(device) for side in sampler.unobserved(count)]
+        targets = torch.zeros(len(own) + count, device=device)
         targets[: len(own)] = 1.0
         users, items = (
             torch.cat([torch.tensor(side, device=device), more])

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from debiasrec.methods.base import Method
 from debiasrec.methods.options import choice, flag, number, whole
-from debiasrec.models import InnerProduct
+from debiasrec.models import InnerProduct, Model
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -55,6 +55,8 @@ class ExpoMF(Method):
     name: ClassVar[str] = "expomf"
     summary: ClassVar[str] = "clicks with a latent exposure of every pair, by EM"
     source: ClassVar[str] = "Liang, Charlin, McInerney, Blei, Modeling User Exposure in Recommendation, WWW 2016"
+
+    model_class: ClassVar[type[Model]] = InnerProduct
 
     target: str = choice("binary", "binary")
     factors: int = whole(100)

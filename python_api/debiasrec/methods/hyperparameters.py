@@ -45,7 +45,8 @@ class Hyperparameters(LoopParameters):
         max_epochs: upper limit.
         patience: epochs without improvement before stopping; the best epoch is restored.
         criterion: watched on the uniform validation part, else on the biased one: "auc", "mse" or "snips_mse" (see
-            `debiasrec.training.validation.validation_weights`).
+            `debiasrec.training.validation.validation_weights`); for clicks "snips_dcg", "ips_dcg", "naive_dcg" or, with
+            known exposures, "oracle_dcg" (see `debiasrec.training.click_validation.ClickValidator`).
     """
 
     factors: int = whole(10)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 import debias_ext
+from debiasrec.training.click_validation import ClickValidator
 from debiasrec.training.loader import BlockLoader, FlatLoader
 from debiasrec.training.validation import Validator
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 class MethodTask:
     """The `Task` of a method: its epochs, its validation, and the tensors that a checkpoint and early stopping keep."""
 
-    def __init__(self, method: Looped, loader: FlatLoader | BlockLoader, validator: Validator | None) -> None:
+    def __init__(
+        self, method: Looped, loader: FlatLoader | BlockLoader, validator: Validator | ClickValidator | None
+    ) -> None:
         self._method = method
         self._loader = loader
         self._validator = validator

@@ -22,18 +22,15 @@ class UnratedPairs:
     """Draws pairs uniformly, with replacement, from those that are not rated; an epoch draws the same ones again.
 
     Args:
-        users, items: int64 [n], the rated pairs.
+        users, items: int64 [n], the rated pairs. An epoch draws at most n pairs.
         n_users, n_items: the shape of the matrix.
         seed: of the draws.
-        per_row: an epoch draws at most so many pairs for each rated one.
     """
 
-    def __init__(
-        self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int, seed: int, *, per_row: int = 1
-    ) -> None:
+    def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int, seed: int) -> None:
         pairs = torch.tensor(users), torch.tensor(items)
         self._sampler = debias_ext.PairSampler(*pairs, n_users=n_users, n_items=n_items, seed=seed)
-        self._seed, self._per_epoch = int(seed), per_row * len(users)
+        self._seed, self._per_epoch = int(seed), len(users)
         self._count = n_users * n_items - len(np.unique(users * n_items + items))
 
     def __len__(self) -> int:

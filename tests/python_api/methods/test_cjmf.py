@@ -42,7 +42,7 @@ def test_estimates_of_a_click_come_from_the_model_that_never_saw_it(split):
     every = method.base_.each(users, items).detach(), method._exposures(users, items).detach()
     for found, each in zip((relevance, seen), every, strict=True):
         torch.testing.assert_close(found, each[part, torch.arange(len(part))].clamp(0.01, 0.99))
-    drawn = method._parts.draw(1, 2, np.random.default_rng(0), torch.device("cpu"))
+    drawn = method._parts.draw(1, 2, 1, torch.device("cpu"))
     where = method._parts.of(drawn["users"], drawn["items"])
     assert (where[drawn["targets"] > 0] == 1).all()
     assert (where[drawn["targets"] == 0] != 1).all()
@@ -58,7 +58,7 @@ def test_a_model_does_not_move_while_its_part_is_trained_on(split):
     method, _ = started(split)
     generator = np.random.default_rng(0)
     before = method.base_.user_factors.detach().clone()
-    columns = method._parts.draw(1, 5, generator, torch.device("cpu"))
+    columns = method._parts.draw(1, 5, 1, torch.device("cpu"))
     for batch in method._batches(columns, generator):
         method._base_step(batch, torch.tensor([0, 2]))
     moved = (method.base_.user_factors.detach() != before).any(1).reshape(3, -1).any(1)
