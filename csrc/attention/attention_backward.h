@@ -193,9 +193,9 @@ DEBIAS_TEAM void store_gradients(const Team& team, const Network<Storage>& net, 
   team.each(layer.out * fan_in, [=](int64_t k) {
     const int64_t u = k / fan_in, input = k % fan_in % in, which = k % fan_in / in;  // of q, k, q - k and q * k
     const double* const at = weights + input * layer.stride + u;
-    const double parts[4] = {at[0], which ? at[part] : 0, which == 2 ? at[0] - at[part] : 0,
-                             which == 3 ? at[2 * part] : 0};
-    out[k] = rounded(parts[which]);
+    double sum = which == 1 ? at[part] : (which == 3 ? at[2 * part] : at[0]);
+    if (which == 2) sum -= at[part];
+    out[k] = rounded(sum);
   });
   const bool gates = net.dice() && !net.last(l);
   Storage* const bias = out + layer.out * fan_in;

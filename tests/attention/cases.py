@@ -74,7 +74,9 @@ def problem(
         return (scale * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype).to(device)
 
     inputs, units = (4 * width, *hidden), (*hidden, 1)
-    layers = [(normal(out, size, scale=size**-0.5), normal(out)) for out, size in zip(units, inputs, strict=True)]
+    layers = [
+        (normal(out, size, scale=max(size, 1) ** -0.5), normal(out)) for out, size in zip(units, inputs, strict=True)
+    ]
     lengths = torch.randperm(max(batch, steps + 1), generator=generator)[:batch] % (steps + 1)
     kind, _, given = activation.partition(", ")
     alphas = [normal(out) for out in hidden] if kind == "dice" else []

@@ -71,7 +71,7 @@ def test_functional_gradients(activation: str) -> None:
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ["relu", "dice"])
 def test_full_graph_compilation(activation: str) -> None:
     case = problem(activation=activation)
     compiled = torch.compile(attention_pooling, fullgraph=True, backend="aot_eager")

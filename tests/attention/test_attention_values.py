@@ -97,7 +97,8 @@ def test_one_valid_position_has_a_variance_of_zero(device: Device) -> None:
     case = problem(device=device.tensors)
     case = replace(case, lengths=torch.zeros_like(case.lengths))
     case.lengths[2] = 1
-    check(case, 1024)
+    got, expected = (case.value_and_gradients(f) for f in (attention_pooling, reference.attention_pooling))
+    assert_near(got, expected, 1e4, floor=1.0)  # differences are divided by the root of epsilon
     _, statistics = case.call(attention_pooling, return_statistics=True)
     assert not any(bool(variance.any()) for _, variance in statistics)
 
