@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,12 +59,12 @@ def checked_network(
         raise ValueError(f"layers must be 2 to {MOST_LAYERS} pairs (weight, bias), got {got}")
     hidden = len(layers) - 1
     _check_count("alphas", alphas, hidden if activation == "dice" else 0, activation)
-    named = {"queries": queries, "keys": keys, "lengths": lengths}
+    named: dict[str, Any] = {"queries": queries, "keys": keys, "lengths": lengths}
     for k, layer in enumerate(layers):
         named[f"weight of layers[{k}]"], named[f"bias of layers[{k}]"] = _pair(f"layers[{k}]", layer)
         if k < len(alphas):
             named[f"alphas[{k}]"] = alphas[k]
-    values = dict(zip(named, loss_inputs(**named), strict=True))
+    values: dict[str, Any] = dict(zip(named, loss_inputs(**named), strict=True))
     first = values["queries"]
     if first.dim() != 2:
         raise ValueError(f"queries must have 2 dimension(s), got shape {list(first.shape)}")
@@ -98,7 +98,8 @@ def checked_statistics(statistics: Pairs | None, network: Network, activation: s
     pieces = []
     for k, out in enumerate(hidden):
         for part, tensor in zip(("mean", "variance"), _pair(f"statistics[{k}]", statistics[k]), strict=True):
-            check_tensors(queries=network.queries, **{f"{part} of statistics[{k}]": tensor})
+            named: dict[str, Any] = {"queries": network.queries, f"{part} of statistics[{k}]": tensor}
+            check_tensors(**named)
             _check_shape(f"{part} of statistics[{k}]", tensor, (out,))
             pieces.append(tensor.detach())
     return torch.cat(pieces).to(wide_type(network.queries))
@@ -120,8 +121,9 @@ def statistics_by_layer(flat: Tensor, units: Sequence[int]) -> list[tuple[Tensor
     return [(mean, variance) for mean, variance in _by_layer(flat, [(out, out) for out in units[:-1]])]
 
 
-def plain_pooling(queries: Tensor, keys: Tensor, parameters: Tensor, lengths: Tensor, options: Options) -> Tensor:
-    """The plain-torch form of the same vector of parameters."""
+def plain_pooling(tensors: Sequence[Tensor], lengths: Tensor, options: Options) -> Tensor:
+    """The plain-torch form, of queries, keys and the vector of parameters."""
+    queries, keys, parameters = tensors
     units, given, activation, epsilon = options
     inputs = (4 * queries.shape[1], *units[:-1])
     dice = activation == "dice"

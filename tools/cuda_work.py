@@ -137,6 +137,29 @@ def frontdoor_backward(samples: int = 4_096, teachers: int = 16, hidden: int = 3
     return Work("frontdoor_aggregate backward", kernels, size, 3 * moved, 2 * triples * (7 * hidden + SIGMOID), 7)
 
 
+def attention_pooling(
+    batch: int = 4_096, steps: int = 50, d: int = 8, units: tuple[int, int] = (64, 16), *, backward: bool = False
+) -> Work:
+    """Dice with the batch's statistics: a pass a layer, each reading the pre-activations below and writing its own."""
+    positions, (first, second) = batch * steps, units
+    products = positions * (first * d + second * first + second)
+    gates = positions * (first + second) * (2 * SIGMOID if backward else SIGMOID)
+    hidden = FLOAT * positions * (first + second)
+    size = f"{batch:,} histories of {steps}, d = {d}, {first} and {second} Dice units"
+    if backward:
+        kernels = ("attention_backward_kernel", "attention_prepare_kernel", "attention_pull_kernel")
+        kernels += ("attention_totals_kernel", "attention_store_kernel")
+        return Work("attention_pooling backward", kernels, size, 6 * hidden, 4 * products + gates, 8)
+    kernels = ("attention_forward_kernel", "attention_prepare_kernel", "attention_statistics_kernel")
+    return Work("attention_pooling forward", kernels, size, 2 * hidden, 2 * products + gates, 6)
+
+
+def fm_interaction(rows: int = 1 << 20, fields: int = 3, d: int = 8) -> Work:
+    moved = rows * FLOAT * (fields * d + 1)
+    size = f"{rows:,} rows, {fields} fields, d = {d}"
+    return Work("fm_interaction", ("fm_kernel", "fm_backward_kernel"), size, moved, rows * 3 * fields * d, 1)
+
+
 def group_ranking(rows: int = 1 << 20) -> Work:
     """Packed keys in, three gathers along the order, group starts, and the ranks read twice."""
     moved = rows * (2 * FLOAT + 3 * (INDEX + 2 * FLOAT) + 4 * INDEX + 2 * (FLOAT + 1))
@@ -169,6 +192,9 @@ def all_work() -> list[Work]:
         lookahead_block(),
         frontdoor_forward(),
         frontdoor_backward(),
+        attention_pooling(),
+        attention_pooling(backward=True),
+        fm_interaction(),
         group_ranking(),
         mf_topk(),
     ]

@@ -34,7 +34,9 @@ REPORTS = {  # fault -> what the report has to say
 FACTS = {"VERSION": "sanitized", "BUILD_TORCH": "", "BUILD_FLAGS": "", "CUDA_ARCHS": "", "NO_CUDA_REASON": "sanitized"}
 FAMILIES = (
     "additive_weights",
+    "attention",
     "block",
+    "fm_interaction",
     "frontdoor",
     "lookahead",
     "mf_loss",

@@ -75,7 +75,7 @@ struct GridTeam {
 };
 
 template <class Storage>
-__global__ void __launch_bounds__(kThreads, 1) prepare_kernel(Network<Storage> net, bool given) {
+__global__ void __launch_bounds__(kThreads, 1) attention_prepare_kernel(Network<Storage> net, bool given) {
   prepare_network(GridTeam{}, net, given);
 }
 
@@ -107,17 +107,17 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 template <class Storage>
-__global__ void __launch_bounds__(kThreads, 1) statistics_kernel(Network<Storage> net, int l) {
+__global__ void __launch_bounds__(kThreads, 1) attention_statistics_kernel(Network<Storage> net, int l) {
   finish_statistics(GridTeam{}, net, l);
 }
 
 template <class Storage>
-__global__ void __launch_bounds__(kThreads, 1) pull_kernel(Network<Storage> net, int l) {
+__global__ void __launch_bounds__(kThreads, 1) attention_pull_kernel(Network<Storage> net, int l) {
   finish_pull(GridTeam{}, net, l);
 }
 
 template <class Storage>
-__global__ void __launch_bounds__(kThreads, 1) total_sums_kernel(Network<Storage> net, double* totals) {
+__global__ void __launch_bounds__(kThreads, 1) attention_totals_kernel(Network<Storage> net, double* totals) {
   for (int64_t k = first_thread(); k < net.block_sums; k += thread_stride()) {
     double sum = 0;
     for (int64_t block = 0; block < net.blocks; ++block)
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kThreads, 1) total_sums_kernel(Network<Storage
 
 template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1)
-    store_gradients_kernel(Network<Storage> net, const double* totals, Storage* parameters) {
+    attention_store_kernel(Network<Storage> net, const double* totals, Storage* parameters) {
   for (int l = 0; l < net.args.layers; ++l) store_gradients(GridTeam{}, net, totals, l, parameters);
 }
 
@@ -148,7 +148,7 @@ struct Plan {
 
   unsigned blocks() const { return static_cast<unsigned>(net.blocks); }
   void prepare(bool given) const {
-    launch(prepare_kernel<Storage>, grid_size(net.parameters, kThreads), kThreads, 0, stream, net, given);
+    launch(attention_prepare_kernel<Storage>, grid_size(net.parameters, kThreads), kThreads, 0, stream, net, given);
   }
   unsigned units(int l) const { return grid_size(net.layers[l].stride, kThreads); }
 
@@ -181,7 +181,8 @@ void attention_pooling(const AttentionArgs<Storage>& args, Storage* out, void* w
   if (!plan.net.batch_statistics()) return layers(0, args.layers);
   for (int l = 0; l < args.layers; ++l) {
     layers(l, l + 1);
-    if (!plan.net.last(l)) launch(statistics_kernel<Storage>, plan.units(l), kThreads, 0, plan.stream, plan.net, l);
+    if (!plan.net.last(l))
+      launch(attention_statistics_kernel<Storage>, plan.units(l), kThreads, 0, plan.stream, plan.net, l);
   }
 }
 
@@ -199,13 +200,13 @@ void attention_pooling_backward(const AttentionArgs<Storage>& args, const Attent
   } else {
     for (int l = args.layers - 1; l >= 0; --l) {
       layers(l, l);
-      if (l > 0) launch(pull_kernel<Storage>, plan.units(l - 1), kThreads, 0, plan.stream, plan.net, l - 1);
+      if (l > 0) launch(attention_pull_kernel<Storage>, plan.units(l - 1), kThreads, 0, plan.stream, plan.net, l - 1);
     }
   }
   if (!gradients.parameters) return;
-  launch(total_sums_kernel<Storage>, grid_size(plan.net.block_sums, kThreads), kThreads, 0, plan.stream, plan.net,
+  launch(attention_totals_kernel<Storage>, grid_size(plan.net.block_sums, kThreads), kThreads, 0, plan.stream, plan.net,
          plan.totals);
-  launch(store_gradients_kernel<Storage>, grid_size(plan.net.parameters, kThreads), kThreads, 0, plan.stream, plan.net,
+  launch(attention_store_kernel<Storage>, grid_size(plan.net.parameters, kThreads), kThreads, 0, plan.stream, plan.net,
          static_cast<const double*>(plan.totals), gradients.parameters);
 }
 

@@ -8,6 +8,7 @@
 
 #include "attention/attention_kernels.h"
 #include "common/dispatch.h"
+#include "common/huge_pages.h"
 #include "mf_score/score_inputs.h"
 
 namespace debias {
@@ -133,6 +134,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_pooling(const Tensor& queri
       [&] {
         dispatch_float(out.scalar_type(), [&](auto type) {
           using T = typename decltype(type)::type;
+          advise_huge_pages(output<T>(hidden), in.hidden_values);
           cpu::attention_pooling(in.args<T>(hidden, scores, used, !given), output<T>(out));
         });
       },
@@ -175,6 +177,7 @@ std::tuple<Tensor, Tensor, Tensor> attention_pooling_backward(
       [&] {
         dispatch_float(g.scalar_type(), [&](auto type) {
           using T = typename decltype(type)::type;
+          advise_huge_pages(output<T>(space), in.hidden_values);
           cpu::attention_pooling_backward(in.args<T>(saved, scored, used, batch_statistics), gradients(type));
         });
       },

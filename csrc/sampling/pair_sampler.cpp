@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "common/huge_pages.h"
 #include "common/index_check.h"
 #include "common/parallel.h"
 #include "common/philox.h"
 #include "common/simd.h"
-#include "sampling/huge_pages.h"
 
 namespace debias {
 namespace {

@@ -79,7 +79,7 @@ class _Gradients(torch.autograd.Function):
         options = Options(ctx.units, None if ctx.of_batch else statistics, ctx.activation, ctx.epsilon)
 
         def gradients(grad: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            every = torch.func.vjp(lambda *t: plain_pooling(*t, lengths, options), *tensors)[1](grad)
+            every = torch.func.vjp(lambda *t: plain_pooling(t, lengths, options), *tensors)[1](grad)
             return tuple(every[k] for k in given)
 
         pull_back = torch.func.vjp(gradients, grad, queries, keys, parameters)[1]

@@ -110,7 +110,8 @@ def fuzzed(op: str, arguments: str, **options: Any) -> Fuzzed:
 # keeps state, or takes them in groups.
 ELSEWHERE = {"GroupRanking", "__version__", "has_cuda", "ConstantTarget", "DRTarget", "FactorTables", "InterDTarget"}
 ELSEWHERE |= {"MFOptimizer", "PairSampler", "mf_epoch_", "mf_epoch_order", "mf_step_", "mf_topk"}
-ELSEWHERE |= {"block_loss", "frontdoor_aggregate", "lookahead_loss", "lookahead_loss_for"}  # arguments in groups
+# arguments in groups
+ELSEWHERE |= {"attention_pooling", "block_loss", "frontdoor_aggregate", "lookahead_loss", "lookahead_loss_for"}
 
 # A new operator joins by a line.
 PAIR = "scores:B targets:B"
@@ -133,5 +134,6 @@ OPERATORS = [
         reduction="sum",
     ),
     fuzzed("additive_weights", "user_table:U item_table:I label_table:L users:B:U items:B:I labels:B:L"),
+    fuzzed("fm_interaction", "fields:BUD"),
     fuzzed("group_ranking", "scores:B:score labels:B:label groups:B:id", ks=(1, 3), metrics=("auc", "ndcg", "map")),
 ]

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "additive_weights/additive_weights_kernels.h"
+#include "fm_interaction/fm_kernels.h"
 #include "interd/interd_kernels.h"
 #include "mf_score/mf_score_kernels.h"
 #include "pointwise_loss/pointwise_loss_kernels.h"
@@ -138,6 +139,20 @@ HARNESS_CASE(indices_out_of_range_on_several_threads) {
       {{a.data(), u.data(), 9}, {a.data(), i.data(), 9}, {nullptr, nullptr, 0}}, weights.data(), n, 0.2};
   torch::stable::thread_count() = 4;
   expect(debias::cpu::additive_weights(args) == debias::kUserSide, "users come before items");
+}
+
+HARNESS_CASE(fm_interaction) {
+  constexpr int64_t batch = 9001, n_fields = 3, d = 5;
+  const auto fields = uniform(batch * n_fields * d, -1, 1, 1), grad = uniform(batch, -1, 1, 2);
+  check_threads([&] {
+    std::vector<float> out(batch), to_fields(fields.size());
+    const debias::FMArgs<float> args{fields.data(), batch, n_fields, d};
+    debias::cpu::fm_interaction(args, out.data());
+    debias::cpu::fm_interaction_backward(args, grad.data(), to_fields.data());
+    std::vector<double> result;
+    append(result, out, to_fields);
+    return result;
+  });
 }
 
 HARNESS_CASE(group_ranking) {

@@ -1,7 +1,8 @@
 // The CPU kernels of factor models on plain threads: row losses, training steps, lists of best items, the front-door
-// aggregate and the sampler.
+// aggregate, attention pooling and the sampler.
 #include <numeric>
 
+#include "attention/attention_kernels.h"
 #include "frontdoor/frontdoor_kernels.h"
 #include "mf_loss/mf_loss_kernels.h"
 #include "mf_step/epoch_order.h"
@@ -132,6 +133,32 @@ HARNESS_CASE(frontdoor_and_its_gradients) {
                                           to_bias.data()});
     std::vector<double> result;
     append(result, out, means, to_context, to_mediators, to_attention, to_weight, to_bias);
+    return result;
+  });
+}
+
+HARNESS_CASE(attention_and_its_gradients) {
+  constexpr int64_t batch = 60, steps = 9, d = 3, units = 5, parameters = units * (4 * d + 2) + units + 1;
+  const auto q = uniform(batch * d, -1, 1, 1), k = uniform(batch * steps * d, -1, 1, 2),
+             p = uniform(parameters, -1, 1, 3);
+  const auto grad = uniform(batch * d, -1, 1, 4);
+  const auto lengths = indices<int64_t>(batch, steps + 1, 5);
+  check_threads([&] {
+    std::vector<float> hidden(batch * steps * debias::attention_stride(units)), to_hidden(hidden.size());
+    std::vector<float> scores(batch * steps), statistics(2 * units), out(batch * d), to_queries(q.size()),
+        to_keys(k.size()), to_parameters(p.size());
+    debias::AttentionArgs<float> args{};
+    args.queries = q.data(), args.keys = k.data(), args.parameters = p.data(), args.lengths = lengths.data();
+    args.hidden = hidden.data(), args.scores = scores.data(), args.statistics = statistics.data();
+    args.batch = batch, args.steps = steps, args.width = d;
+    args.units[0] = units, args.units[1] = 1, args.layers = 2;
+    args.activation = debias::AttentionActivation::dice, args.batch_statistics = true, args.epsilon = 1e-8;
+    debias::cpu::attention_pooling(args, out.data());
+    debias::cpu::attention_pooling_backward(
+        args, debias::AttentionGradients<float>{grad.data(), to_hidden.data(), to_queries.data(), to_keys.data(),
+                                                to_parameters.data()});
+    std::vector<double> result;
+    append(result, out, statistics, to_queries, to_keys, to_parameters);
     return result;
   });
 }
