@@ -2,6 +2,7 @@
 
 from debias_ext._block_targets import ConstantTarget, DRTarget, FactorTables, InterDTarget
 from debias_ext._cuda import has_cuda
+from debias_ext._inputs import trusted_values
 from debias_ext._ranking import GroupRanking
 from debias_ext._version import __version__
 from debias_ext.ops.additive_weights import additive_weights
@@ -60,4 +61,5 @@ __all__ = [
     "pointwise_loss",
     "relmf_loss",
     "snips_loss",
+    "trusted_values",
 ]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_LOCK = threading.Lock()
+_trusting = 0  # how many `trusted_values` are entered
 
 _HALF = (torch.float16, torch.bfloat16)
 TABLES = ("user_factors", "item_factors", "user_bias", "item_bias")  # of a matrix-factorisation model
@@ -78,9 +83,27 @@ def loss_inputs(*, optional: Sequence[str] = (), **tensors: Tensor | None) -> li
     return [tensor.float() if tensor is not None and tensor.dtype in _HALF else tensor for tensor in values]
 
 
+@contextmanager
+def trusted_values() -> Iterator[None]:
+    """Within it the operators take `validate=False` on CUDA, for callers that have checked all values before.
+
+    Notes:
+        Values on the CPU are still checked, and so are shapes, dtypes and devices everywhere. It holds for all threads.
+        What unchecked values lead to stands with `validate` of each operator; no kernel reads out of range.
+    """
+    global _trusting
+    with _LOCK:
+        _trusting += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _trusting -= 1
+
+
 def validated(validate: bool, tensor: Tensor) -> bool:
-    """Values on a CUDA device are checked unless the caller says no, or a graph is being captured."""
-    return validate and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    """Values on a CUDA device are checked unless the caller says no, trusts them, or a graph is being captured."""
+    return validate and not (tensor.is_cuda and (_trusting > 0 or torch.cuda.is_current_stream_capturing()))
 
 
 def number(name: str, value: object, bounds: str = "finite", *, expected: str = "a number") -> float:

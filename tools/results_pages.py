@@ -17,8 +17,9 @@ import pandas as pd
 
 from debiasrec.experiments import EXPERIMENTS, Experiment
 from debiasrec.experiments.view import FIGURES, with_spread
-from debiasrec.methods import preset_record
+from debiasrec.methods import make, preset_record
 from debiasrec.report.plot import metric_label
+from debiasrec.tuning import search_space
 
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "results"
 LEGEND = """Ours: mean±sd over model seeds on one split, with the presets of `debiasrec`. Paper, program: what the paper
@@ -73,12 +74,17 @@ def page(experiment: Experiment, files: list[Path]) -> str:
 def settings(experiment: Experiment, dataset: str, done: set[str]) -> list[str]:
     """Where the settings of the rows come from: the records of their presets, equal ones together."""
     origins: dict[str, list[str]] = {}
+    trials = set()
     for row, arm in experiment.arms.items():
         if row in done:
             record = preset_record(arm.method, dataset, experiment.split) or "the defaults of the method."
             text = f"{record['tuned']}; {record['criterion']}." if isinstance(record, dict) else record
             origins.setdefault(text, []).append(row)
-    return ["Settings:", "", *(f"- {', '.join(rows)}: {text}" for text, rows in origins.items())]
+            if search_space(make(arm.method)):
+                trials.add(record.get("trials") if isinstance(record, dict) else None)
+    equal = len(trials) == 1 and None not in trials
+    search = f"{trials.pop()} trials for every row with something to search" if equal else "rows searched unequally"
+    return [f"Settings, {search}:", "", *(f"- {', '.join(rows)}: {text}" for text, rows in origins.items())]
 
 
 def markdown(table: pd.DataFrame) -> list[str]:

@@ -111,5 +111,5 @@ def _table(title: str, columns: list[str], right_from: int | None = None) -> Tab
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for position, column in enumerate(columns):
         right = right_from is not None and position >= right_from
-        table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if right else "left", overflow="fold", no_wrap=position == 0)
     return table

@@ -39,7 +39,9 @@ SplitName = Annotated[
     ),
 ]  # fmt: skip
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split.", rich_help_panel=SPLIT)]
-Ks = Annotated[str, typer.Option("--k", help="List lengths of NDCG, Recall, MAP: 5,10.")]
+Ks = Annotated[
+    str | None, typer.Option("--k", help="List lengths of NDCG or DCG, Recall, MAP: 5,10. Left out: the split's.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Set a hyper-parameter (repeatable).")
 ]

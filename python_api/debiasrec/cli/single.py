@@ -82,7 +82,7 @@ def evaluate(
     source: DataSource | None,
     split: opt.SplitName = None,
     split_seed: opt.SplitSeed = 0,
-    k: opt.Ks = "5",
+    k: opt.Ks = None,
     threads: opt.Threads = None,
 ) -> None:
     """Evaluate saved models on the biased and the debiased test."""
@@ -95,7 +95,7 @@ def evaluate(
     names = [folder.name for folder in models]
     short = len(set(names)) == len(names)
     fitted = {folder.name if short else str(folder): zoo.load_model(folder) for folder in models}
-    table = evaluate_models(fitted, chosen, parse_numbers(k, "--k"))
+    table = evaluate_models(fitted, chosen, None if k is None else parse_numbers(k, "--k"))
     console = Console()
     console.print(Text(f"{chosen.dataset.name}, split {chosen.name} (seed {chosen.seed})", style="bold"))
     console.print(evaluation_view(table))

@@ -109,8 +109,7 @@ class Dataset:
         """Cut the data by a named protocol.
 
         Args:
-            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "interd", "leave_one_out",
-                "ltd").
+            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "implicit", "interd", "leave_one_out", "ltd").
             seed: seed of the permutation; the same seed gives the same parts.
 
         Raises:

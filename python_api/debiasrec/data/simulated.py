@@ -91,7 +91,8 @@ def load_simulated(
     activity = np.exp(0.5 * rng.standard_normal(n_users))
     popularity = np.exp(0.4 * rng.standard_normal(n_items) + 0.5 * item_bias)
     stated = activity[:, None] * popularity * (1.0 if confounding else RATING_APPEAL[level])
-    exposure = _scaled(stated * _hidden_pull(noise, confounding, np.random.default_rng(streams[4])), density)
+    pull = _hidden_pull(noise, confounding, np.random.default_rng(streams[4])) if confounding else 1.0
+    exposure = _scaled(stated * pull, density)
     users, items = np.nonzero(rng.random((n_users, n_items)) < exposure)
 
     rng = np.random.default_rng(streams[3])

@@ -59,6 +59,12 @@ SPLITS = MappingProxyType(
             _shares(uniform_train=5, uniform_test=95),
             needs_uniform=True,
         ),
+        "implicit": Protocol(
+            "biased 90/10 train/validation; all uniform ratings test (clicks are ratings >= threshold)",
+            _shares(train=90, biased_validation=10),
+            _shares(uniform_test=100),
+            needs_uniform=True,
+        ),
         LEAVE_ONE_OUT: Protocol(
             "clicks in time order: a user's last one tests, the one before validates, the rest train",
             {},
@@ -88,7 +94,8 @@ def make_split(dataset: Dataset, name: str, seed: int = 0) -> Split:
             rows for a part.
 
     Source: InterD (SIGIR 2022) Table 1 for "interd"; AutoDebias and Bal (WWW 2023) for "autodebias", "bal";
-        LTD (WSDM 2021) for "ltd"; CausalD (TKDE 2023) section 4.1 for "leave_one_out".
+        LTD (WSDM 2021) for "ltd"; Biif (TMLR submission) for "implicit"; CausalD (TKDE 2023) section 4.1 for
+        "leave_one_out".
     """
     if name not in SPLITS:
         raise DebiasRecError(unknown_name("split", name, SPLITS))

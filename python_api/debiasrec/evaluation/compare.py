@@ -43,7 +43,7 @@ def compare(
     methods: Sequence[str] | Mapping[str, zoo.Method],
     seeds: int | Iterable[int] = 5,
     *,
-    ks: Sequence[int] = (5,),
+    ks: Sequence[int] | None = None,
     preset: bool = True,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     device: str = "cpu",
@@ -61,7 +61,7 @@ def compare(
         split: what to train, validate and test on; it stays the same, only the model seed changes.
         methods: names from ``debiasrec.methods.REGISTRY``, or methods of one's own by the name they get in the table.
         seeds: how many (0 .. seeds-1), or which.
-        ks: list lengths of the ranking metrics, each at least 1.
+        ks: list lengths of the ranking metrics, each at least 1; left out those of the protocol's paper, else 5.
         preset: use the preset where a method named by a string has one for this data set.
         options: method name to hyper-parameters that override the preset.
         device: where to train.
@@ -80,7 +80,7 @@ def compare(
         ComparisonInterrupted: Ctrl-C; it holds what is done.
     """
     check_split(split)
-    lengths = check_ks(ks)
+    lengths = check_ks(ks, split)
     check_device(device)
     templates = _templates(split, methods, preset, options or {})
     seed_list = _seed_list(seeds)

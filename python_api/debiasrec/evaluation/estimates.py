@@ -15,6 +15,7 @@ import debias_ext
 
 from ..data import Split
 from ..propensity import PopularityPropensity
+from .metrics import errors
 from .parts import TestPart, ranking_users
 
 SNIPS_METRICS = ("ndcg", "recall")
@@ -64,7 +65,4 @@ def estimates(
     values = {("snips", "uauc"): means["auc"]}
     values |= {("snips", f"{metric}@{k}"): means[f"{metric}@{k}"] for metric in SNIPS_METRICS for k in ks}
     values |= {("ips", f"dcg@{k}"): means[f"dcg@{k}"] / split.dataset.n_items for k in ks}
-    difference = scores.astype(np.float64) - targets
-    values["snips", "mse"] = float(np.average(difference**2, weights=weights))
-    values["snips", "mae"] = float(np.average(np.abs(difference), weights=weights))
-    return values
+    return values | {("snips", name): value for name, value in errors(scores, targets, weights).items()}

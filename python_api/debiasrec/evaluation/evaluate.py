@@ -15,7 +15,7 @@ from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from .estimates import estimate_names, estimates
 from .metrics import errors, global_auc, harmonic_mean, metric_names, user_metrics
-from .parts import TESTS, TestPart, ranking_users, test_parts, users_dropped
+from .parts import TESTS, TestPart, list_lengths, list_metrics, ranking_users, test_parts, users_dropped
 from .truth import TruthTest, truth_names
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 Row = dict[tuple[str, str], float]
 
 
-def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,)) -> pd.DataFrame:
+def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] | None = None) -> pd.DataFrame:
     """Score every model on the biased and on the debiased test of a split.
 
     Ranking is within the rows a user has in a test, with ties counted by expectation. UAUC averages over users with
     both classes; the @k metrics over users with a positive, under the ``interd`` protocol over users with both classes.
+    These are NDCG, recall and MAP, under ``implicit`` DCG, MAP and recall; MAP divides by the hits within the list.
     MSE and MAE are against ``model.encode(ratings)``. Under ``both`` stand the harmonic means of the two tests. On
     simulated data ``truth`` ranks the whole catalogue against the known relevance, in expectation. Without uniform
     data ``snips`` and ``ips`` estimate what the debiased test would say, from the biased test and popularity
@@ -38,7 +39,7 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
     Args:
         models: fitted methods by the name that they get in the table.
         split: where the tests come from. It should be the split the models were fitted on.
-        ks: list lengths of NDCG, recall and MAP, each at least 1.
+        ks: list lengths of the @k metrics, each at least 1; left out those of the protocol's paper, else 5.
 
     Returns:
         Index ``method``; columns (test, metric). A test that the split lacks is NaN. ``.attrs["dropped"]``: users per
@@ -51,7 +52,7 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
         InterD section 4.1 (UAUC, NDCG@k, F1 over two tests); Bal section 5.1 (global AUC).
     """
     check_split(split)
-    lengths = check_ks(ks)
+    lengths = check_ks(ks, split)
     if not isinstance(models, Mapping) or not models:
         raise DebiasRecError(f"models: expected fitted methods by name, at least one, got {models!r}")
     parts = test_parts(split)
@@ -65,12 +66,14 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] = (5,
     return table
 
 
-def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    """The list lengths, ascending and distinct.
+def check_ks(ks: Sequence[int] | None, split: Split) -> tuple[int, ...]:
+    """The list lengths, ascending and distinct; those of the protocol for None.
 
     Raises:
         DebiasRecError: none given, or one that is no whole number of at least 1.
     """
+    if ks is None:
+        return list_lengths(split)
     lengths = tuple(ks) if isinstance(ks, Iterable) else ()
     if not lengths or not all(is_whole(k) and k >= 1 for k in lengths):
         raise DebiasRecError(f"ks: expected list lengths, whole numbers of at least 1, got {ks!r}")
@@ -97,16 +100,17 @@ def _evaluate_one(
     name: str, model: Method, split: Split, parts: list[TestPart], truth: TruthTest | None, ks: tuple[int, ...]
 ) -> Row:
     row: Row = {}
+    lists = list_metrics(split)
     for part in parts:
         own = score_rows(name, model, part.rows)
-        values = user_metrics(own, part, ks, ranking_users(split)) | {"auc": global_auc(own, part)}
+        values = user_metrics(own, part, ks, lists, ranking_users(split)) | {"auc": global_auc(own, part)}
         if split.name != LEAVE_ONE_OUT:
             targets = model.encode(part.rows.ratings)
             values |= errors(own, targets)
             if split.uniform_test is None and part.name == "biased":
                 row |= estimates(own, targets, part, split, ks)
         row |= {(part.name, metric): value for metric, value in values.items()}
-    for metric in f1_names(ks):
+    for metric in f1_names(ks, lists):
         both = (row.get((test, metric.removeprefix("f1_")), np.nan) for test in TESTS)
         row["both", metric] = harmonic_mean(*both)
     if truth is not None:
@@ -116,8 +120,9 @@ def _evaluate_one(
 
 
 def _columns(split: Split, ks: tuple[int, ...]) -> list[tuple[str, str]]:
-    columns = [(test, metric) for test in TESTS for metric in metric_names(ks)]
-    columns += [("both", metric) for metric in f1_names(ks)]
+    lists = list_metrics(split)
+    columns = [(test, metric) for test in TESTS for metric in metric_names(ks, lists)]
+    columns += [("both", metric) for metric in f1_names(ks, lists)]
     if split.uniform_test is None and split.name != LEAVE_ONE_OUT:
         columns += [(estimate, metric) for estimate, metrics in estimate_names(ks).items() for metric in metrics]
     if split.dataset.truth is not None:
@@ -125,6 +130,6 @@ def _columns(split: Split, ks: tuple[int, ...]) -> list[tuple[str, str]]:
     return columns
 
 
-def f1_names(ks: tuple[int, ...]) -> list[str]:
-    """f1_uauc and f1_ndcg@k."""
-    return ["f1_uauc", *(f"f1_ndcg@{k}" for k in ks)]
+def f1_names(ks: tuple[int, ...], lists: tuple[str, ...]) -> list[str]:
+    """f1_uauc, and f1_ndcg@k or whatever @k metric comes first."""
+    return ["f1_uauc", *(f"f1_{lists[0]}@{k}" for k in ks)]

@@ -1,7 +1,7 @@
 """Metrics of one score vector on one test. All ranking goes through ``debias_ext.group_ranking``.
 
 Sources: global AUC, Bal section 5.1 and AutoDebias section 5.1; UAUC, NDCG@k and their F1, InterD section 4.1;
-MAP@k and recall@k, Biif section 5.1.
+DCG@k, MAP@k and recall@k, Biif section 5.1.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import debias_ext
 
 from .parts import TestPart
 
-PER_USER = ("auc", "ndcg", "recall", "map")
 
-
-def metric_names(ks: tuple[int, ...]) -> list[str]:
-    """The metrics of one test in the order of the table."""
-    return ["uauc", "auc", *(f"{metric}@{k}" for metric in PER_USER[1:] for k in ks), "mse", "mae"]
+def metric_names(ks: tuple[int, ...], lists: tuple[str, ...]) -> list[str]:
+    """The metrics of one test in the order of the table, `lists` those of lists of k items."""
+    return ["uauc", "auc", *(f"{metric}@{k}" for metric in lists for k in ks), "mse", "mae"]
 
 
 def higher_is_better(metric: str) -> bool:
@@ -46,24 +44,31 @@ def global_auc(scores: np.ndarray, part: TestPart) -> float:
     return float(debias_ext.group_ranking(torch.from_numpy(scores), part.labels, one_group, metrics=("auc",))["auc"][0])
 
 
-def user_metrics(scores: np.ndarray, part: TestPart, ks: tuple[int, ...], require: str) -> dict[str, float]:
+def user_metrics(
+    scores: np.ndarray, part: TestPart, ks: tuple[int, ...], lists: tuple[str, ...], require: str
+) -> dict[str, float]:
     """UAUC over users with both classes, and the @k metrics over the users that ``require`` keeps.
 
     Args:
         scores: float [n], one per row of the test.
         part: the test.
         ks: list lengths, each at least 1.
+        lists: the @k metrics, names that ``debias_ext.group_ranking`` knows.
         require: ``"defined"`` (users with a positive) or ``"both"`` (users with both classes).
 
     Returns:
         Metric name to mean over users; NaN when no user is left.
     """
-    ranking = debias_ext.group_ranking(torch.from_numpy(scores), part.labels, part.groups, ks=ks, metrics=PER_USER)
+    metrics = ("auc", *lists)
+    ranking = debias_ext.group_ranking(torch.from_numpy(scores), part.labels, part.groups, ks=ks, metrics=metrics)
     means = ranking.mean(require)
     return {"uauc": means["auc"]} | {name: value for name, value in means.items() if "@" in name}
 
 
-def errors(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Mean squared and mean absolute error against the targets in the model's own coding."""
-    difference = scores.astype(np.float64) - targets
-    return {"mse": float(np.mean(difference**2)), "mae": float(np.mean(np.abs(difference)))}
+def errors(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
+    """Mean squared and mean absolute error against the targets in the model's own coding; weighted means if asked."""
+    difference = np.abs(scores.astype(np.float64) - targets)
+    return {
+        "mse": float(np.average(difference**2, weights=weights)),
+        "mae": float(np.average(difference, weights=weights)),
+    }

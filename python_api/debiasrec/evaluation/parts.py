@@ -15,6 +15,9 @@ TESTS = {"biased": "biased_test", "debiased": "uniform_test"}
 # Whom the @k metrics average over: users with a positive test row, or users with a positive and a negative one.
 # The InterD protocol keeps the latter, the AutoDebias and Bal protocols the former.
 RANKING_USERS = {"interd": "both"}
+# The @k metrics and the list lengths of a protocol's paper.
+LIST_METRICS = {"implicit": ("dcg", "map", "recall")}
+LIST_LENGTHS = {"implicit": (1, 2, 3), "leave_one_out": (5, 10)}
 RANKING_USERS_WORDS = {"defined": "users with a positive", "both": "users with a positive and a negative"}
 
 
@@ -33,6 +36,16 @@ class TestPart:
 def ranking_users(split: Split) -> str:
     """``"defined"`` or ``"both"``: whom the @k metrics of this split's protocol average over."""
     return RANKING_USERS.get(split.name, "defined")
+
+
+def list_metrics(split: Split) -> tuple[str, ...]:
+    """The @k metrics of this split's protocol; F1 is of the first one."""
+    return LIST_METRICS.get(split.name, ("ndcg", "recall", "map"))
+
+
+def list_lengths(split: Split) -> tuple[int, ...]:
+    """The usual list lengths of this split's protocol."""
+    return LIST_LENGTHS.get(split.name, (5,))
 
 
 def make_part(name: str, rows: Interactions, positives: np.ndarray) -> TestPart:

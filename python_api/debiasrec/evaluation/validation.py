@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..data import Split
-from ..training.validation import validation_rows
+from ..training.validation import validation_rows, validation_weights
 from .evaluate import score_rows
 from .metrics import errors, global_auc
 from .parts import make_part
@@ -20,7 +20,7 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     Args:
         model: a fitted method.
         split: where the validation rows come from: the uniform ones, else the biased ones.
-        criterion: "auc" (over all rows at once) or "mse" (against the model's own targets).
+        criterion: "auc" (over all rows at once), "mse" or "snips_mse" (against the model's own targets).
 
     Returns:
         The value or NaN.
@@ -29,8 +29,8 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     if rows is None:
         return float("nan")
     scores = score_rows(model.name, model, rows, validation=True)
-    if criterion == "mse":
-        return errors(scores, model.encode(rows.ratings))["mse"]
+    if criterion != "auc":
+        return errors(scores, model.encode(rows.ratings), validation_weights(split, criterion))["mse"]
     return global_auc(scores, make_part("validation", rows, split.dataset.positives(rows.ratings)))
 
 

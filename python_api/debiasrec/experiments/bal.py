@@ -8,11 +8,12 @@ import pandas as pd
 
 from ..data import Interactions, Split
 from ..errors import DebiasRecError
+from ..methods import BalAutoDebias, BalDR, BalIPS, BalMF
 from .experiment import Arm, Experiment, Figure, Place, rows, sweep
 
 PAPER = "Bal, WWW 2023"
 RANKING = (("debiased", "auc"), ("debiased", "ndcg@5"), ("debiased", "ndcg@10"))
-TWINS = {"bal_mf": "mf", "bal_ips": "ips", "bal_dr": "dr", "bal_autodebias": "autodebias"}
+TWINS = {method.name: str(method.twin) for method in (BalMF, BalIPS, BalDR, BalAutoDebias)}
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)  # per cent of the uniform ratings
 
 

@@ -79,6 +79,14 @@ class Experiment:
     watch: Callable[[Method, Split, Any], Figures] | None = None
     figure: Figure | None = None
 
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """The methods of the rows, each with the settings that all of its rows have in common."""
+        common: dict[str, dict[str, Any]] = {}
+        for arm in self.arms.values():
+            known = common.setdefault(arm.method, dict(arm.options))
+            common[arm.method] = {key: value for key, value in known.items() if (key, value) in arm.options.items()}
+        return common
+
 
 def rows(*methods: str) -> dict[str, Arm]:
     """An arm per method, with the settings of its preset."""

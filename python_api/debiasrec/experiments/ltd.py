@@ -13,7 +13,7 @@ from .experiment import Arm, Experiment, Figure, Place, sweep
 
 PAPER = "LTD, WSDM 2021"
 ERRORS = (("debiased", "mse"), ("debiased", "mae"))
-STARS = {"target": "stars", "criterion": "mse"}  # on the biased validation part
+STARS = {"target": "stars", "criterion": "snips_mse"}  # on the biased validation part
 TWO_PHASE = {**STARS, "uniform_rows": True}  # the protocol trains every method on the uniform ratings too
 KINDS = ("pair", "logistic", "mlp1", "mlp2")
 COEFFICIENTS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -28,7 +28,7 @@ _TWO_PHASE = {
 _PLAIN = {
     "mf": Arm("mf_combine", STARS),
     "nf": Arm("nf", TWO_PHASE),
-    "cpt_v": Arm("cpt_v", {"target": "stars"}),
+    "cpt_v": Arm("cpt_v", STARS),
     "pmf_nmar": Arm("pmf_nmar", STARS),
 }
 _CURVES = {

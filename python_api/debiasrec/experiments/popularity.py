@@ -58,7 +58,7 @@ def _uauc(model: Method, split: Split, test: str, items: np.ndarray) -> float:
     rows = _rows(split, test)
     rows = rows.take(np.isin(rows.items, items))
     part = make_part(test, rows, split.dataset.positives(rows.ratings))
-    return user_metrics(score_rows(model.name, model, rows), part, (TOP,), ranking_users(split))["uauc"]
+    return user_metrics(score_rows(model.name, model, rows), part, (TOP,), (), ranking_users(split))["uauc"]
 
 
 def _top(model: Method, split: Split, test: str, popular: np.ndarray) -> Figures:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.autodebias_implicit import AutoDebiasImplicit
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.biif import Biif
+from debiasrec.methods.bpr import BPR, UnbiasedBPR
 from debiasrec.methods.causald import CausalD
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
@@ -20,6 +23,7 @@ from debiasrec.methods.exposure import CausalRec, DeRec
 from debiasrec.methods.group_ips import GroupIPS
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
 from debiasrec.methods.kd import KD
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
@@ -33,11 +37,14 @@ from debiasrec.methods.persistence import load_model
 from debiasrec.methods.pmf_nmar import PMFNMAR
 from debiasrec.methods.presets import preset, preset_record
 from debiasrec.methods.registry import REGISTRY, make
+from debiasrec.methods.relmf import RelMF
 from debiasrec.methods.snips import SNIPS
 from debiasrec.methods.trained import Trained
+from debiasrec.methods.umf import UMF
 from debiasrec.methods.wmf import WMF
 
 __all__ = [
+    "BPR",
     "CPTV",
     "DR",
     "IPS",
@@ -56,12 +63,17 @@ __all__ = [
     "PMFNMAR",
     "REGISTRY",
     "SNIPS",
+    "UMF",
     "WMF",
+    "AlterOpt",
     "AutoDebias",
+    "AutoDebiasImplicit",
     "BalAutoDebias",
     "BalDR",
     "BalIPS",
     "BalMF",
+    "BiOpt2",
+    "Biif",
     "CausE",
     "CausalD",
     "CausalRec",
@@ -76,6 +88,7 @@ __all__ = [
     "InterDI",
     "InterDO",
     "ItemMean",
+    "JointOpt",
     "KDLabel",
     "MFCombine",
     "MFUniform",
@@ -83,7 +96,9 @@ __all__ = [
     "PlainDIN",
     "PlainDeepFM",
     "Popularity",
+    "RelMF",
     "Trained",
+    "UnbiasedBPR",
     "UserMean",
     "load_model",
     "make",

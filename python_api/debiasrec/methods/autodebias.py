@@ -124,7 +124,7 @@ class AutoDebias(BiLevel):
 
     def lower(self, batch: Batch) -> dict[str, Any]:
         """The weighted errors of the rated pairs and of all pairs."""
-        share = 1.0 if self.reduction == "sum" else 1.0 / max(len(batch), 1)
+        share = self._share(batch)
         labels = batch["labels"]
         values = self.imputed_values() - self.offset_
         rated = {
@@ -147,12 +147,16 @@ class AutoDebias(BiLevel):
         block = {"users": users, "items": items, "user_weight": scale * user_weight, "item_weight": item_weight}
         return {**rated, "block": {**block, **imputed}}
 
+    def _share(self, batch: Batch) -> float:
+        """The factor of the lower loss; a mean of block sums goes by the ratings that such a block holds on average."""
+        return 1.0 if self.reduction == "sum" else 1.0 / self._expected_rated(batch)
+
     def _with_sampled_pairs(
         self, batch: Batch, rated: dict[str, Any], imputed: dict[str, Tensor], scale: float
     ) -> dict[str, Any]:
         """All pairs from a sample taken to be missing; the rated pairs then have their own term instead of that one."""
         users, items = sampled_pairs(self.n_users_, self.n_items_, len(batch), batch.generator, batch.users.device)
-        stands_for = self.n_users_ * self.n_items_ / self.n_rows_
+        stands_for = 1.0 / self._density()
         label = torch.full_like(users, MISSING)
         sampled = scale * stands_for * self.w2_.of(users, items, label)
         instead = -scale * self.w2_.of(batch.users, batch.items, label)
@@ -169,7 +173,7 @@ class AutoDebias(BiLevel):
         """The real step down the lower loss, which touches every row of a block."""
         with torch.no_grad():
             lower = self.lower(batch)
-        learner, scale = self.learners_["rating"], self._l2_scale(len(batch), self.mean_weight_)
+        learner, scale = self.learners_["rating"], self.batch_l2_scale(batch)
         if batch.block is None:
             rows = Batch(lower["users"], lower["items"], {}, None, batch.generator)
             return learner.step(rows, lower["targets"] + self.offset_, lower["weights"], scale=scale)

@@ -22,6 +22,7 @@ class BalMF(Balanced):
     """Balancing weights on the squared errors of the rated pairs: sum of v (s - t)^2."""
 
     name: ClassVar[str] = "bal_mf"
+    twin: ClassVar[str | None] = "mf"
     summary: ClassVar[str] = "matrix factorisation with balancing weights on the rated pairs"
 
     def own_weights(self, batch: Batch) -> Tensor:
@@ -34,7 +35,7 @@ class BalMF(Balanced):
         own = self.own_weights(batch)
         errors = (self.model_.score(batch.users, batch.items) - batch["targets"]).square()
         balancing, _ = self.balance_step(batch, errors * own / own.mean())
-        scale = self._l2_scale(len(batch), self.mean_weight_)
+        scale = self.batch_l2_scale(batch)
         return self.learners_["rating"].step(batch, batch["targets"], own * balancing, scale=scale)
 
 
@@ -55,6 +56,7 @@ class BalIPS(BalMF):
     """
 
     name: ClassVar[str] = "bal_ips"
+    twin: ClassVar[str | None] = "ips"
     summary: ClassVar[str] = "inverse propensity scoring with learned propensities and balancing weights"
 
     propensity_factors: int = whole(10)
@@ -63,7 +65,7 @@ class BalIPS(BalMF):
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The propensity model as well."""
-        density = self.n_rows_ / (self.n_users_ * self.n_items_)
+        density = self._density()
         start = 0.0 if self.published else math.log(density / (1.0 - density)) if density < 1.0 else 0.0
         self.propensity_ = self._model(self.propensity_factors, 6, device, start)
         self.mean_weight_ = 1.0 / float(floored(torch.tensor(start, dtype=torch.float64)))

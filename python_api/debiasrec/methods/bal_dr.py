@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from debiasrec.methods.bal import BalIPS
+from debiasrec.methods.balance import pair_errors
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.training.learner import TableLearner
@@ -33,6 +34,7 @@ class BalDR(BalIPS):
     """
 
     name: ClassVar[str] = "bal_dr"
+    twin: ClassVar[str | None] = "dr"
     summary: ClassVar[str] = "doubly robust learning with learned propensities and balancing weights of all pairs"
     weighs_all_pairs: ClassVar[bool] = True
     needs_empty_blocks: ClassVar[bool] = True
@@ -63,7 +65,7 @@ class BalDR(BalIPS):
         return super().step(batch)
 
     def _imputation_step(self, batch: Batch) -> None:
-        uniform = self.uniform_
+        uniform = self.upper_
         rows = Batch(uniform["users"], uniform["items"], {}, None, batch.generator)
         with torch.no_grad():
             residuals = uniform["targets"] + self.offset_ - self.model_.score(rows.users, rows.items)
@@ -103,7 +105,7 @@ class BalDR(BalIPS):
             errors, imputed = (scores - batch["targets"]).square(), guess.square()
             v_rated, v_pairs = self.balance_step(batch, (errors - imputed) * own / own.mean(), every.square())
         grid = self.model_.grid(users, items)
-        of_pairs = (v_pairs * (grid - grid.detach() - every).square()).sum()
+        of_pairs = pair_errors(grid, grid.detach() + every, v_pairs, "sum")
         of_rated = sum(
             sign * self.model_.loss(batch.users, batch.items, targets, own * v_rated, "sum")
             for targets, sign in ((batch["targets"], 1), (scores + guess, -1))
@@ -111,5 +113,5 @@ class BalDR(BalIPS):
         loss = self.two_kinds(of_rated, of_pairs, batch)
         if self.reduction == "mean" and not self.published:
             loss = loss / every.numel()
-        self.learners_["rating"].update(loss, batch, scale=self._l2_scale(len(batch), self.mean_weight_))
+        self.learners_["rating"].update(loss, batch, scale=self.batch_l2_scale(batch))
         return loss.detach()

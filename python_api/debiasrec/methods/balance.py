@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +13,7 @@ from torch.nn import functional
 import debias_ext
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.bilevel import BiLevel
-from debiasrec.methods.distillation import start_from, teacher_of
+from debiasrec.methods.distillation import start_from
 from debiasrec.methods.options import choice, flag, number, teacher, whole
 from debiasrec.methods.trained import Learner
 from debiasrec.models import NCF, MatrixFactorization
@@ -28,33 +27,61 @@ if TYPE_CHECKING:
 BALANCING_MODELS = {"mf": MatrixFactorization, "ncf": NCF}
 
 
-def log_weights(scores: Tensor, normaliser: str) -> Tensor:
-    """Logarithms of weights of mean 1: n softmax(scores), or sigmoid(scores) over its mean."""
-    logs = functional.logsigmoid(scores) if normaliser == "sigmean" else scores
-    return logs - torch.logsumexp(logs.flatten(), 0) + math.log(max(scores.numel(), 1))
+@torch.no_grad()
+def balancing_weights(scores: Tensor, normaliser: str) -> Tensor:
+    """Weights of mean 1, of any shape: n softmax(scores), or sigmoid(scores) over its mean."""
+    if scores.numel() == 0:
+        return torch.empty_like(scores)
+    logs = _logs(scores, normaliser)
+    v = (logs - logs.amax()).exp_()
+    return v.mul_(v.numel() / v.sum())
 
 
-def weighted_mean(logs: Tensor, terms: Tensor, published: bool) -> Tensor:
-    """mean(v terms) of weights v = exp(logs) of mean 1; 0 of no pairs; over their number once more if `published`."""
-    n = max(logs.numel(), 1)
-    return (logs.exp() * terms).sum() / (n * n if published else n)
+def weighted_mean(v: Tensor, terms: Tensor, published: bool) -> Tensor:
+    """mean(v terms) of weights v of mean 1; 0 of no pairs; over their number once more if `published`."""
+    n = max(v.numel(), 1)
+    return _dot(v, terms) / (n * n if published else n)
 
 
-def balance_loss(logs: Tensor, terms: Tensor, rest: Tensor, strength: float, published: bool) -> Tensor:
-    """mean(v log v) + strength * (mean(v terms) + rest)^2 of weights v = exp(logs) of mean 1.
+@torch.no_grad()
+def balance_slope(
+    scores: Tensor, terms: Tensor, rest: Tensor, strength: float, normaliser: str, published: bool
+) -> Tensor:
+    """The gradient in the scores of mean(v log v) + strength * (mean(v terms) + rest)^2, v the `balancing_weights`.
+
+    With h = log v + 2 strength * gap * terms, where a number added to all of h makes no difference, it is
+    v (h - mean(v h)) / n for the softmax, and that times sigmoid(-score) for sigmoids over their mean.
 
     Args:
-        logs: logarithms of the weights.
-        terms: what they multiply, a constant of the same shape.
+        scores: z, of any shape.
+        terms: what the weights multiply, the shape of z.
         rest: what other weights add, less the mean uniform error, 0-d.
         strength: of the balance term.
+        normaliser: as in `balancing_weights`.
         published: as in `Balanced`; the entropy then is -1 / n sum of w log w of weights w = v / n.
     """
-    n = max(logs.numel(), 1)
-    spread = (logs.exp() * logs).sum() / n
-    if published:
-        spread = -(logs.exp() * (logs - math.log(n))).sum() / n**2
-    return spread + strength * (weighted_mean(logs, terms, published) + rest).square()
+    n = max(scores.numel(), 1)
+    v, logs = balancing_weights(scores, normaliser), _logs(scores, normaliser)
+    share = 1.0 / n if published else 1.0
+    gap = weighted_mean(v, terms, published) + rest
+    h = torch.addcmul(-share * logs if published else logs, terms, 2.0 * strength * share * gap)
+    slope = h.sub_(_dot(v, h) / n).mul_(v).div_(n)
+    return slope.mul_(torch.sigmoid(-scores)) if normaliser == "sigmean" else slope
+
+
+def _logs(scores: Tensor, normaliser: str) -> Tensor:
+    return functional.logsigmoid(scores) if normaliser == "sigmean" else scores
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())
+
+
+def pair_errors(scores: Tensor, values: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+    """w (s - m)^2 of all pairs of a block, [m, n], or their sum."""
+    flat = None if weights is None else weights.flatten()
+    errors = debias_ext.pointwise_loss(scores.flatten(), values.flatten(), flat, reduction=reduction)
+    return errors.reshape(scores.shape) if reduction == "none" else errors
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -80,6 +107,9 @@ class Balanced(BiLevel):
         published: what the public program minimises: the entropy with the other sign, which drives the weights apart,
             and an estimate that is divided by the number of pairs once more, which is too small to be balanced; and in
             the methods that impute a training loss of two means, one of rated and one of all pairs, for one of sums.
+
+    Attributes (after fit):
+        initial_: the fitted method that the scores started from; None for random tables.
 
     Source: Wang et al., Balancing Unobserved Confounding with a Few Unbiased Ratings in Debiased Recommendations, WWW
     2023, eq (5), (9), (11)-(13) and algorithm 1. The paper prints max of sum w log w for the most equal weights, whose
@@ -127,27 +157,29 @@ class Balanced(BiLevel):
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
         loader = super()._start(split, device)
         if self.initial is not None:
-            start_from(self.model_, teacher_of(self, "initial", split, device), self)
+            start_from(self.model_, self.initial_, self)
             # Targets are less offset_ already, so the teacher's offset has to go to the biases.
             with torch.no_grad():
                 self.model_.user_bias += self.model_.offset - self.offset_
             self.model_.offset = self.offset_
         return loader
 
-    def rated_weights(self, batch: Batch) -> Tensor:
-        """Logarithms of the weights of the rated pairs, [B]."""
-        return log_weights(self.balancing_["rated_balance"].score(batch.users, batch.items), self.normaliser)
+    def rated_scores(self, batch: Batch) -> Tensor:
+        """z of the rated pairs, [B]."""
+        scores: Tensor = self.balancing_["rated_balance"].score(batch.users, batch.items)
+        return scores
 
-    def pair_weights(self, batch: Batch) -> Tensor:
-        """Logarithms of the weights of all pairs of the block, [m, n]."""
+    def pair_scores(self, batch: Batch) -> Tensor:
+        """z of all pairs of the block, [m, n]."""
         assert batch.block is not None
-        return log_weights(self.balancing_["pair_balance"].grid(*batch.block), self.normaliser)
+        scores: Tensor = self.balancing_["pair_balance"].grid(*batch.block)
+        return scores
 
     @torch.no_grad()
     def uniform_error(self) -> Tensor:
         """The mean squared error of the uniform training ratings now, 0-d."""
-        scores = self.model_.score(self.uniform_["users"], self.uniform_["items"]) - self.offset_
-        return debias_ext.pointwise_loss(scores, self.uniform_["targets"])
+        scores = self.model_.score(self.upper_["users"], self.upper_["items"]) - self.offset_
+        return debias_ext.pointwise_loss(scores, self.upper_["targets"])
 
     def two_kinds(self, of_rated: Tensor, of_pairs: Tensor, batch: Batch) -> Tensor:
         """The sums over rated and over all pairs put together; their means if `published`."""
@@ -166,18 +198,20 @@ class Balanced(BiLevel):
         """
         rest = -self.uniform_error()
         if pairs is None:
-            return self._balance("rated_balance", self.rated_weights, batch, rated, rest).exp(), None
-        with torch.no_grad():
-            of_rated = weighted_mean(self.rated_weights(batch), rated, self.published)
-        pair_logs = self._balance("pair_balance", self.pair_weights, batch, pairs, rest + of_rated)
-        of_pairs = weighted_mean(pair_logs, pairs, self.published)
-        rated_logs = self._balance("rated_balance", self.rated_weights, batch, rated, rest + of_pairs)
-        return rated_logs.exp(), pair_logs.exp()
+            return self._balance("rated_balance", self.rated_scores, batch, rated, rest), None
+        v_rated = balancing_weights(self.rated_scores(batch), self.normaliser)
+        of_rated = weighted_mean(v_rated, rated, self.published)
+        v_pairs = self._balance("pair_balance", self.pair_scores, batch, pairs, rest + of_rated)
+        of_pairs = weighted_mean(v_pairs, pairs, self.published)
+        return self._balance("rated_balance", self.rated_scores, batch, rated, rest + of_pairs), v_pairs
 
-    def _balance(self, name: str, logs: Callable[[Batch], Tensor], batch: Batch, terms: Tensor, rest: Tensor) -> Tensor:
-        """A step of one balancing model; the logarithms of its new weights."""
+    def _balance(
+        self, name: str, score: Callable[[Batch], Tensor], batch: Batch, terms: Tensor, rest: Tensor
+    ) -> Tensor:
+        """A step of one balancing model; its new weights."""
         learner = self.learners_[name]
         with torch.enable_grad():
-            loss = balance_loss(logs(batch), terms, rest, self.balance, self.published)
-        learner.step(torch.autograd.grad(loss, list(learner.tables.values())))
-        return logs(batch).detach()
+            scores = score(batch)
+        slope = balance_slope(scores, terms, rest, self.balance, self.normaliser, self.published)
+        learner.step(torch.autograd.grad(scores, list(learner.tables.values()), slope))
+        return balancing_weights(score(batch), self.normaliser)

@@ -19,8 +19,9 @@ from debiasrec.data.dataset import check_split
 from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence, serving
-from debiasrec.methods.options import check_device, check_options, choice, whole
-from debiasrec.models import Model
+from debiasrec.methods.options import check_device, check_options, choice, ranges, whole
+from debiasrec.methods.teachers import fit_teachers
+from debiasrec.models import InnerProduct, MatrixFactorization, Model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,6 +49,10 @@ class Method(BaseEstimator):
     sequential: ClassVar[bool] = False
     summary: ClassVar[str]
     source: ClassVar[str]
+    # The method without what this one adds: a search tries its settings too, and goes by its criterion.
+    twin: ClassVar[str | None] = None
+    # The kind of model that it fits.
+    model_class: ClassVar[type[Model]] = MatrixFactorization
 
     target: str = choice("signed", "signed", "binary", "stars")
     seed: int = whole(0, least=0)
@@ -56,6 +61,15 @@ class Method(BaseEstimator):
 
     def check_combination(self) -> None:
         """Raise a DebiasRecError where options that are in range do not go together."""
+
+    def check_teacher(self, option: str, teacher: Method) -> None:
+        """Raise a DebiasRecError where the method cannot learn from that teacher, fitted or not.
+
+        By default any teacher has to be a matrix factorisation.
+        """
+        model = teacher.model_class
+        if model not in (MatrixFactorization, InnerProduct):
+            raise DebiasRecError(f"{self.name} needs a matrix factorisation here, and {teacher.name} is {model.kind}")
 
     @abstractmethod
     def _solve(self, split: Split, device: str | torch.device) -> Model:
@@ -120,15 +134,18 @@ class Method(BaseEstimator):
     ) -> None:
         started = time.perf_counter()
         self._describe(split)
+        fit_teachers(self, split, device)
         self.model_: Any = self._solve(split, device).to_("cpu")
         self.history_ = pd.DataFrame(columns=["epoch", "loss", "validation", "seconds"], dtype=float)
         self.best_epoch_, self.stopped_by_ = 0, "closed_form"
         self.fit_seconds_ = time.perf_counter() - started
 
     def _identity(self, split: Split) -> dict[str, Any]:
+        fitted = {option: getattr(self, f"{option}_", None) for option in ranges(self)}
         return {
             "method": self.name,
             **persistence.plain_params(self),
+            **{f"{option} as fitted": persistence.digest(m) for option, m in fitted.items() if isinstance(m, Method)},
             "data fingerprint": split.dataset.fingerprint(),
             "split": split.name,
             "split seed": split.seed,
@@ -165,7 +182,8 @@ class Method(BaseEstimator):
     def recommend(self, users: Any, k: int = 10) -> pd.DataFrame:
         """The k best items of each user that the user has not rated in training.
 
-        A known user without a training rating is ranked by the item biases and the user's initial factors.
+        A known user without a training rating is served too, by what the model has for such a user: in a matrix
+        factorisation the item biases and the user's initial factors, which are small and random.
 
         Args:
             users: outside user ids (one id, or a sequence).

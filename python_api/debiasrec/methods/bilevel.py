@@ -15,7 +15,7 @@ from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import TrainingRun
 
 if TYPE_CHECKING:
-    from debiasrec.data.dataset import Split
+    from debiasrec.data.dataset import Interactions, Split
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -44,18 +44,22 @@ class BiLevel(Trained):
         """
         raise NotImplementedError
 
+    def upper_rows(self, split: Split) -> Interactions:
+        """The rows of the upper problem; by default the uniform training ratings."""
+        return uniform_rows(split, self.name)
+
     def upper(self, batch: Batch) -> dict[str, Any]:
-        """The loss after the assumed step; by default the summed squared errors of all uniform training ratings."""
-        return {**self.uniform_, "reduction": "sum"}
+        """The loss after the assumed step; by default the summed squared errors of all upper rows."""
+        return {**self.upper_, "reduction": "sum"}
 
     def upper_loss(self, batch: Batch) -> Tensor:
         """What the upper problem minimises, a scalar, differentiable in phi."""
         return self.after_step(batch, self.lower(batch))
 
-    def after_step(self, batch: Batch, lower: dict[str, Any]) -> Tensor:
-        """The upper loss after the assumed step."""
-        l2 = self.l2 * self._l2_scale(len(batch), self.mean_weight_)
-        return self.model_.after_step(lower, self.upper(batch), lr=self.assumed_lr(), l2=l2)
+    def after_step(self, batch: Batch, lower: dict[str, Any], **options: Any) -> Tensor:
+        """The upper loss after the assumed step; further options go to the model."""
+        l2 = self.l2 * self.batch_l2_scale(batch)
+        return self.model_.after_step(lower, self.upper(batch), lr=self.assumed_lr(), l2=l2, **options)
 
     def assumed_lr(self) -> float:
         """The learning rate of the assumed step; by default that of the real one."""
@@ -89,13 +93,13 @@ class BiLevel(Trained):
         return False
 
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
-        uniform = uniform_rows(split, self.name)
+        rows = self.upper_rows(split)
         loader = super()._start(split, device)
-        arrays = {"users": uniform.users, "items": uniform.items, "targets": self.encode(uniform.ratings)}
-        self.uniform_ = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
-        self.uniform_["targets"] -= self.offset_
+        arrays = {"users": rows.users, "items": rows.items, "targets": self.encode(rows.ratings)}
+        self.upper_ = {name: torch.tensor(array, device=device) for name, array in arrays.items()}
+        self.upper_["targets"] -= self.offset_
         return loader
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)
-        del self.uniform_
+        del self.upper_

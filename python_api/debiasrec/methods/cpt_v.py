@@ -15,6 +15,7 @@ from debiasrec.methods.base import Method
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.models import MatrixFactorization
 from debiasrec.propensity import NaiveBayesPropensity
+from debiasrec.training.validation import CRITERIA
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -39,6 +40,8 @@ class CPTV(Method):
         concentration: of the priors, above 1.
         missingness: "em" fits mu, "uniform" keeps the naive Bayes estimate from the uniform training ratings.
         iterations: upper limit.
+        criterion: what a search for hyper-parameters compares on the validation rows, "auc", "mse" or
+            "snips_mse".
 
     Attributes (after fit):
         log_posterior_: float64, up to a constant, before each iteration and after the last.
@@ -55,6 +58,7 @@ class CPTV(Method):
     concentration: float = number(2.0, above=1)
     missingness: str = choice("em", "em", "uniform")
     iterations: int = whole(200)
+    criterion: str = choice("auc", *CRITERIA)
 
     def _solve(self, split: Split, device: str | torch.device) -> MatrixFactorization:
         mixture = _Mixture(split, self.clusters, self.concentration, self.seed)
@@ -129,8 +133,9 @@ class _Mixture:
     def expectation(self) -> float:
         """The posteriors q; returns the log posterior of the parameters, up to a constant."""
         log_beta = np.log(self.beta)
-        log_missing = logsumexp(log_beta + np.log1p(-self.mu)[:, None], axis=1)  # [I, K]: log sum_v (1 - mu_v) beta
-        self._missing = np.exp(log_beta + np.log1p(-self.mu)[:, None] - log_missing[:, None, :])
+        unseen = log_beta + np.log1p(-self.mu)[:, None]
+        log_missing = logsumexp(unseen, axis=1)  # [I, K]: log sum_v (1 - mu_v) beta
+        self._missing = np.exp(unseen - log_missing[:, None, :])
         # log theta + log P(all missing) + what the rated cells change.
         change = np.log(self.mu)[:, None] + log_beta - log_missing[:, None, :]
         joint = np.log(self.theta) + log_missing.sum(axis=0) + self._rated @ change.reshape(-1, self._shape[2])

@@ -84,7 +84,7 @@ class DR(IPS):
                 scores = self.model_.score(batch.users, batch.items)
             self._imputation_step(batch, batch["targets"] - scores)
         loss = self.loss(batch)
-        self.learners_["rating"].update(loss, batch, scale=self._rating_l2_scale(batch))
+        self.learners_["rating"].update(loss, batch, scale=self.batch_l2_scale(batch))
         return loss.detach()
 
     def _imputation_step(self, batch: Batch, residuals: Tensor) -> Tensor:
@@ -99,18 +99,11 @@ class DR(IPS):
             total = self._block_loss(batch, *batch.block)
         else:
             total = self._sampled_loss(batch)
-        return total / self._share(batch) if self.reduction == "mean" else total
+        return total / self._pairs(batch) if self.reduction == "mean" else total
 
-    def _share(self, batch: Batch) -> int:
+    def _pairs(self, batch: Batch) -> float:
         """How many pairs, rated or not, the batch stands for."""
-        if batch.block is None:
-            return max(1, self.n_users_ * self.n_items_ * len(batch) // self.n_rows_)
-        return len(batch.block[0]) * len(batch.block[1])
-
-    def _rating_l2_scale(self, batch: Batch) -> float:
-        # The mean loss is a mean over all pairs: weight 1, and as many rated pairs as such a share holds on average.
-        rated = self._share(batch) * self.n_rows_ / (self.n_users_ * self.n_items_)
-        return self._l2_scale(rated, 1.0)
+        return self._expected_rated(batch) / self._density()
 
     def _block_loss(self, batch: Batch, users: Tensor, items: Tensor) -> Tensor:
         """All pairs of the block, through Gram matrices, and the correction on the rated ones."""
@@ -120,14 +113,15 @@ class DR(IPS):
             imputation = self.imputation_.block(users, items)
         if self.joint:
             rated = (rows, columns, batch["targets"], batch["weights"])
-            return _block(rating, rated, DRTarget(imputation))
+            return debias_ext.block_loss(**rating._asdict(), rated=rated, unobserved=DRTarget(imputation))
         # s - g is a factor model itself: its square over all pairs, less the rated ones over q, and (s - t)^2 / q.
         rated = (rows, columns, torch.zeros_like(batch["targets"]), -batch["weights"])
-        return _block(_difference(rating, imputation), rated, ConstantTarget(0.0)) + self._rated_loss(batch)
+        gap = _difference(rating, imputation)._asdict()
+        return debias_ext.block_loss(**gap, rated=rated, unobserved=ConstantTarget(0.0)) + self._rated_loss(batch)
 
     def _sampled_loss(self, batch: Batch) -> Tensor:
         pairs = sampled_pairs(self.n_users_, self.n_items_, len(batch), batch.generator, batch.users.device)
-        every = self._share(batch) * self.model_.loss(*pairs, self._pseudo_targets(*pairs), None, "mean")
+        every = self._pairs(batch) * self.model_.loss(*pairs, self._pseudo_targets(*pairs), None, "mean")
         return every + self._correction(batch)
 
     def _pseudo_targets(self, users: Tensor, items: Tensor) -> Tensor:
@@ -154,19 +148,6 @@ class DRTwoStage(DR):
     source: ClassVar[str] = "Wang et al., Doubly Robust Joint Learning, ICML 2019, eq (4)"
 
     joint: bool = flag(False)
-
-
-def _block(
-    model: FactorTables, rated: tuple[Tensor, Tensor, Tensor, Tensor], unobserved: DRTarget | ConstantTarget
-) -> Tensor:
-    return debias_ext.block_loss(
-        model.user_factors,
-        model.item_factors,
-        user_bias=model.user_bias,
-        item_bias=model.item_bias,
-        rated=rated,
-        unobserved=unobserved,
-    )
 
 
 def _difference(first: FactorTables, second: FactorTables) -> FactorTables:

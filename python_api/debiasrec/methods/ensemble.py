@@ -11,10 +11,9 @@ import torch
 
 from debias_ext import FactorTables
 from debiasrec.methods.base import Method
-from debiasrec.methods.distillation import factorisation, teacher_of
 from debiasrec.methods.options import choice, number, teacher
 from debiasrec.models import MatrixFactorization
-from debiasrec.training.validation import CRITERIA, make_validator
+from debiasrec.training.validation import CRITERIA, higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -32,7 +31,7 @@ class Ensemble(Method):
     Args:
         biased_teacher, debiased_teacher: names of methods, fitted with their presets and this seed, or methods.
         share: c, or None to choose it.
-        criterion: what chooses: "auc" or "mse", on the uniform validation part, else on the biased one.
+        criterion: what chooses: "auc", "mse" or "snips_mse", on the uniform validation part, else on the biased one.
 
     Attributes (after fit):
         biased_teacher_, debiased_teacher_: the fitted methods.
@@ -53,8 +52,6 @@ class Ensemble(Method):
     criterion: str = choice("auc", *CRITERIA)
 
     def _solve(self, split: Split, device: str | torch.device) -> MatrixFactorization:
-        self.biased_teacher_ = teacher_of(self, "biased_teacher", split, device)
-        self.debiased_teacher_ = teacher_of(self, "debiased_teacher", split, device)
         self.shares_ = self._validated(split)
         self.share_ = self._best_share()
         return self._sum(self.share_)
@@ -71,12 +68,11 @@ class Ensemble(Method):
         if self.shares_.empty:
             return 0.5
         values = self.shares_["validation"]
-        return float(self.shares_["share"][values.idxmax() if self.criterion == "auc" else values.idxmin()])
+        return float(self.shares_["share"][values.idxmax() if higher_is_better(self.criterion) else values.idxmin()])
 
     def _sum(self, share: float) -> MatrixFactorization:
         """share times the biased model and 1 - share times the debiased one."""
-        first = factorisation(self.biased_teacher_, self)
-        second = factorisation(self.debiased_teacher_, self)
+        first, second = self.biased_teacher_.model_, self.debiased_teacher_.model_
         rest = 1.0 - share
         with torch.no_grad():
             tables = FactorTables(

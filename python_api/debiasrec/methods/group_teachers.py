@@ -61,7 +61,7 @@ def group_teachers(method: ClickMethod, split: Split, by: str, n_groups: int, de
     """
     parts = group_splits(split, by, n_groups, method.seed if by == "random" else 0)
     twin = plain_twin(method)
-    return [fitted_teacher(twin, part, seed=method.seed, device=device) for part in parts]
+    return [fitted_teacher(twin, part, device=device) for part in parts]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

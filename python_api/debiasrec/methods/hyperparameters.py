@@ -42,7 +42,8 @@ class Hyperparameters(LoopParameters):
         batch_size: rated pairs per flat batch.
         user_block, item_block: rows per block.
         reduction: "mean" or "sum" of the errors of a step.
-        criterion: watched on the uniform validation part, else on the biased one: "auc" or "mse".
+        criterion: watched on the uniform validation part, else on the biased one: "auc", "mse" or "snips_mse" (see
+            `debiasrec.training.validation.validation_weights`).
     """
 
     factors: int = whole(10)

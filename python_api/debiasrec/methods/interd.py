@@ -13,11 +13,12 @@ import debias_ext
 from debias_ext import InterDTarget
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.base import Method
-from debiasrec.methods.distillation import factorisation, frozen, start_from, teacher_of
-from debiasrec.methods.interd_published import PublishedTargets
+from debiasrec.methods.distillation import frozen, start_from
+from debiasrec.methods.interd_published import PublishedTargets, check_published_teacher
+from debiasrec.methods.mf import rated_rows
 from debiasrec.methods.options import choice, flag, number, teacher
 from debiasrec.methods.trained import Learner, Trained
-from debiasrec.models import Model
+from debiasrec.models import Model, UnratedPairs
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
@@ -60,15 +61,17 @@ class InterDO(Trained):
     gamma_observed: float = number(-0.1, most=0)
     l2: float = number(0.1, least=0)
 
+    def check_teacher(self, option: str, teacher: Method) -> None:
+        """The student starts at a matrix factorisation."""
+        if option == f"{self.initial}_teacher":
+            super().check_teacher(option, teacher)
+
     def training_rows(self, split: Split) -> Interactions:
         """Biased and uniform training rows, concatenated."""
-        uniform = split.uniform_train
-        return split.train if uniform is None else type(split.train).concatenate(split.train, uniform)
+        return rated_rows(split)
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
-        """Fit the teachers; the targets of the rated pairs lie between their scores."""
-        self.biased_teacher_ = teacher_of(self, "biased_teacher", split)
-        self.debiased_teacher_ = teacher_of(self, "debiased_teacher", split)
+        """The targets of the rated pairs lie between the scores of the teachers."""
         return {"targets": self._rated_targets(rows)}
 
     def _rated_targets(self, rows: Interactions) -> np.ndarray:
@@ -126,29 +129,32 @@ class InterD(InterDO):
         if self.published and self.batching != "block":
             raise DebiasRecError(f'{self.name}: published=True needs batching="block", got {self.batching!r}')
 
+    def check_teacher(self, option: str, teacher: Method) -> None:
+        """Blocks are products of factors; the published targets are those of AutoDebias."""
+        if self.published and option == "debiased_teacher":
+            check_published_teacher(teacher)
+        if self.batching == "block":
+            Trained.check_teacher(self, option, teacher)
+        else:
+            super().check_teacher(option, teacher)
+
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The targets of the rated pairs, and what draws missing ones."""
-        columns = super().prepare(split, rows)
-        pairs = torch.tensor(rows.users), torch.tensor(rows.items)
-        self._sampler = debias_ext.PairSampler(*pairs, n_users=self.n_users_, n_items=self.n_items_, seed=self.seed)
-        return columns
+        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_, self.seed)
+        if self.published:
+            options = {"hard": self.rated_variant == "hard", "from_zero": self.missing_variant == "zero"}
+            self._published = PublishedTargets(self.debiased_teacher_, **options)
+        return super().prepare(split, rows)
 
     def _between(self, rows: Interactions, ratings: Tensor, biased: Tensor, debiased: Tensor) -> Tensor:
         if not self.published:
             return super()._between(rows, ratings, biased, debiased)
         labels = torch.from_numpy(rows.ratings >= self.threshold_).long()
         pairs = torch.tensor(rows.users), torch.tensor(rows.items), labels
-        return self._published().rated(pairs, ratings, biased, debiased, self.gamma_observed)
-
-    def _published(self) -> PublishedTargets:
-        hard, from_zero = self.rated_variant == "hard", self.missing_variant == "zero"
-        return PublishedTargets(self.debiased_teacher_, hard=hard, from_zero=from_zero)
+        return self._published.rated(pairs, ratings, biased, debiased, self.gamma_observed)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The student's."""
-        if self.batching == "block":
-            factorisation(self.biased_teacher_, self)
-            factorisation(self.debiased_teacher_, self)
         self._teachers: Any = frozen(self.biased_teacher_, device), frozen(self.debiased_teacher_, device)
         return {"rating": self._loss_learner(self.model_, self.lr, self.l2)}
 
@@ -158,19 +164,17 @@ class InterD(InterDO):
 
     def begin_epoch(self, epoch: int) -> None:
         """The missing pairs of an epoch depend on the seed and the epoch alone."""
-        position = (epoch - 1) * self.n_rows_
-        self._sampler.load_state_dict({"seed": self.seed, "position": position})
+        self._unrated.begin_epoch(epoch)
 
     def step(self, batch: Batch) -> Tensor:
         """One step down `loss`."""
         loss = self.loss(batch)
-        scale = self._l2_scale(self._fraction(batch) * self.n_rows_, 1.0)
-        self.learners_["rating"].update(loss, batch, scale=scale)
+        self.learners_["rating"].update(loss, batch, scale=self.batch_l2_scale(batch))
         return loss.detach()
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of the rated pairs and of the missing ones."""
-        fraction = self._fraction(batch)
+        rated = self._expected_rated(batch)
         missing = self.n_users_ * self.n_items_ - self.n_rows_
         mean = self.reduction == "mean"
         beta = self.beta * self.n_rows_ / max(missing, 1) if mean else self.beta
@@ -179,23 +183,17 @@ class InterD(InterDO):
         else:
             total = self._rated_loss(batch)
             if beta and missing > 0:
-                total = total + beta * missing * fraction * self._sampled_loss(batch)
-        return total / (fraction * self.n_rows_) if mean else total
-
-    def _fraction(self, batch: Batch) -> float:
-        """The share of all pairs that the batch stands for."""
-        if batch.block is None:
-            return len(batch) / self.n_rows_
-        return len(batch.block[0]) * len(batch.block[1]) / (self.n_users_ * self.n_items_)
+                total = total + beta * missing * rated / self.n_rows_ * self._sampled_loss(batch)
+        return total / rated if mean else total
 
     def _block_loss(self, batch: Batch, beta: float) -> Tensor:
         users, items = batch.block  # type: ignore[misc]
-        student, biased, debiased = (model.block(users, items) for model in (self.model_, *self._teachers))
-        places = batch.places(self.n_users_, self.n_items_)
+        places, models = batch.places(self.n_users_, self.n_items_), (self.model_, *self._teachers)
         if self.published:
-            tables = student, biased, debiased
-            missing = self._published().missing_loss((users, items), tables, places, self.gamma_missing)
+            grids = tuple(model.grid(users, items) for model in models)
+            missing = self._published.missing_loss((users, items), grids, places, self.gamma_missing)
             return self._rated_loss(batch) + beta * missing
+        student, biased, debiased = (model.block(users, items) for model in models)
         target = InterDTarget(biased, debiased, self.gamma_missing, beta, self.missing_variant)
         return debias_ext.block_loss(**student._asdict(), rated=(*places, batch["targets"]), unobserved=target)
 
@@ -204,13 +202,14 @@ class InterD(InterDO):
 
     def _sampled_loss(self, batch: Batch) -> Tensor:
         """The mean over missing pairs, from as many as the batch has rated ones."""
-        pairs = [column.to(batch.users.device) for column in self._sampler.unobserved(len(batch))]
+        pairs = self._unrated.draw(len(batch), batch.users.device)
         student, biased, debiased = (model.score(*pairs) for model in (self.model_, *self._teachers))
         return debias_ext.interd_loss(student, biased, debiased, gamma=self.gamma_missing, variant=self.missing_variant)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)
-        del self._sampler, self._teachers
+        del self._unrated, self._teachers
+        self.__dict__.pop("_published", None)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

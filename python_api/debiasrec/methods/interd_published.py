@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from debias_ext import FactorTables
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.autodebias import MISSING, RATED, AutoDebias
 from debiasrec.methods.base import Method
@@ -25,21 +24,14 @@ class PublishedTargets:
         hard: take the teacher of the smaller error alone, the mean on ties.
         from_zero: put 0 in the place of s in the coefficients.
 
-    Raises:
-        DebiasRecError: another teacher.
-
     Source: the public program of Ding et al. 2022; eq (7) there has (rd - s)^2 for missing pairs.
     """
 
-    def __init__(self, teacher: Method, *, hard: bool, from_zero: bool) -> None:
-        if not isinstance(teacher, AutoDebias) or not hasattr(teacher, "w1_"):
-            raise DebiasRecError(
-                "published=True needs debiased_teacher to be autodebias, by name or fitted in this process, "
-                f"got {teacher.name}"
-            )
-        self.teacher, self.hard, self.from_zero = teacher, hard, from_zero
+    def __init__(self, teacher: AutoDebias, *, hard: bool, from_zero: bool) -> None:
+        self.hard, self.from_zero = hard, from_zero
         with torch.no_grad():
             self.imputed = teacher.imputed_values()
+            self.w1, self.w2 = teacher.w1_, teacher.w2_
 
     @torch.no_grad()
     def rated(
@@ -59,15 +51,15 @@ class PublishedTargets:
             gamma: of rated pairs.
         """
         users, items, labels = pairs
-        known = self.teacher.w1_.of(users, items, labels) * (debiased - ratings) ** 2
-        weight = self.teacher.w2_.of(users, items, torch.full_like(labels, RATED))
+        known = self.w1.of(users, items, labels) * (debiased - ratings) ** 2
+        weight = self.w2.of(users, items, torch.full_like(labels, RATED))
         imputed = weight * (debiased - self.imputed[1:][labels]) ** 2
         return self._between(biased, debiased, (biased - ratings) ** 2, known + imputed, gamma)
 
     def missing_loss(
         self,
         block: tuple[Tensor, Tensor],
-        tables: tuple[FactorTables, FactorTables, FactorTables],
+        grids: tuple[Tensor, ...],
         rated: tuple[Tensor, Tensor],
         gamma: float,
     ) -> Tensor:
@@ -75,14 +67,14 @@ class PublishedTargets:
 
         Args:
             block: its users [m] and items [n].
-            tables: of the student, the biased and the debiased teacher, in the block.
+            grids: scores [m, n] of the student, the biased and the debiased teacher.
             rated: rows and columns of the rated pairs.
             gamma: of missing pairs.
         """
-        scores, biased, debiased = (_scores(model) for model in tables)
+        scores, biased, debiased = grids
         known = torch.zeros_like(scores) if self.from_zero else scores
         with torch.no_grad():
-            factors = self.teacher.w2_.factors(block[0].cpu(), block[1].cpu(), MISSING)
+            factors = self.w2.factors(block[0].cpu(), block[1].cpu(), MISSING)
         of_users, of_items = (factor.to(scores.device) for factor in factors)
         imputed_loss = of_users[:, None] * of_items * (self.imputed[MISSING] - known) ** 2
         target = self._between(biased, debiased, (biased - known) ** 2, imputed_loss, gamma)
@@ -101,9 +93,11 @@ class PublishedTargets:
         return weight * biased + (1 - weight) * debiased
 
 
-def _scores(tables: FactorTables) -> Tensor:
-    """The scores of all pairs of a block, [m, n]."""
-    user_factors, item_factors, user_bias, item_bias = tables
-    assert user_bias is not None
-    assert item_bias is not None
-    return user_factors @ item_factors.T + user_bias[:, None] + item_bias
+def check_published_teacher(teacher: Method) -> None:
+    """Raise a DebiasRecError unless it is AutoDebias, not fitted yet or fitted in this process."""
+    loaded = hasattr(teacher, "history_") and not hasattr(teacher, "w1_")
+    if not isinstance(teacher, AutoDebias) or loaded:
+        raise DebiasRecError(
+            "published=True needs debiased_teacher to be autodebias, by name or fitted in this process, "
+            f"got {teacher.name}"
+        )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from debiasrec.methods.mf import with_uniform_rows
-from debiasrec.methods.options import choice, flag, number
-from debiasrec.methods.trained import Trained
+from debiasrec.methods.mf import UniformRows
+from debiasrec.methods.options import choice, number
 from debiasrec.propensity import PROPENSITIES, make_propensity
 
 if TYPE_CHECKING:
@@ -17,14 +16,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class IPS(Trained):
+class IPS(UniformRows):
     """Matrix factorisation with every squared error weighted by one over its propensity: sum of (s - t)^2 / q.
 
     Args:
         propensity: "naive_bayes", "logistic", "mf", "popularity", "given", or "auto": naive Bayes where the split has
             uniform training ratings, popularity elsewhere.
         propensity_levels: what naive Bayes tells apart: "stars", or "binary" (positive and negative).
-        uniform_rows: train on the uniform ratings too, each with weight 1.
         clip_min: propensities below are raised to it; None leaves it to the estimator.
 
     Attributes (after fit):
@@ -40,11 +38,6 @@ class IPS(Trained):
     propensity: str = choice("auto", "auto", *PROPENSITIES)
     propensity_levels: str = choice("stars", "stars", "binary")
     clip_min: float | None = number(None, above=0, none=True)
-    uniform_rows: bool = flag(False)
-
-    def training_rows(self, split: Split) -> Interactions:
-        """The biased training part, with the uniform one after it where `uniform_rows`."""
-        return with_uniform_rows(split, self.name) if self.uniform_rows else split.train
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """Fit the propensity model on the split; the weights of the training rows are the inverse propensities."""

@@ -39,7 +39,7 @@ class KD(OnBase):
 
     def prepare(self, split: Split, device: str | torch.device) -> dict[str, Tensor]:
         """Fit the teacher."""
-        self._teacher = frozen(fitted_teacher(plain_twin(self), split, seed=self.seed, device=device), device)
+        self._teacher = frozen(fitted_teacher(plain_twin(self), split, device=device), device)
         return {}
 
     def loss(self, batch: ClickBatch, encoded: Encoded) -> Tensor:

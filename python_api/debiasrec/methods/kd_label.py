@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from debiasrec.methods.base import Method
-from debiasrec.methods.distillation import frozen, start_from, teacher_of
+from debiasrec.methods.distillation import frozen, start_from
 from debiasrec.methods.options import choice, number, teacher
 from debiasrec.methods.trained import Trained
 from debiasrec.models import Model, sampled_pairs
@@ -18,6 +18,7 @@ from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
+    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,10 +55,13 @@ class KDLabel(Trained):
     strength: float = number(1.0, least=0)
     norm: str = choice("global", "global", "batch")
 
+    def check_teacher(self, option: str, teacher: Method) -> None:
+        """Any method may teach; the start has to be a matrix factorisation."""
+        if option == "initial":
+            super().check_teacher(option, teacher)
+
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
-        """Fit the teachers; refine adds the teacher's labels to the targets."""
-        self.debiased_teacher_ = teacher_of(self, "debiased_teacher", split)
-        self.initial_ = teacher_of(self, "initial", split)
+        """Refine adds the teacher's labels to the targets."""
         if self.mode == "bridge":
             return {}
         labels = self.debiased_teacher_.predict(rows.users, rows.items)
@@ -95,6 +99,10 @@ class KDLabel(Trained):
         weights[len(batch) :] *= self.strength
         users, items = torch.cat([batch.users, drawn[0]]), torch.cat([batch.items, drawn[1]])
         return replace(batch, users=users, items=items), targets, weights
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._teacher
 
 
 def _unit(scores: Tensor) -> Tensor:

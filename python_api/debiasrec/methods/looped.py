@@ -19,7 +19,7 @@ from debiasrec.methods.task import MethodTask
 from debiasrec.training.learner import ClickLearner, LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import make_validator
+from debiasrec.training.validation import higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -86,7 +86,7 @@ class Looped(LoopParameters, Method):
         run = TrainingRun(
             max_epochs=self.max_epochs + warmup,
             patience=self.patience,
-            higher_is_better=self._watched() == "auc",
+            higher_is_better=higher_is_better(self._watched()),
             warmup_epochs=self.unwatched_epochs(),
             advice=self._advice(),
         )

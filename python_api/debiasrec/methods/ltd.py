@@ -14,7 +14,7 @@ from debiasrec.methods.mf import with_uniform_rows
 from debiasrec.methods.neural import Neural
 from debiasrec.methods.options import choice, number, whole
 from debiasrec.methods.trained import Learner
-from debiasrec.propensity.network import ACTIVATIONS, KINDS, PropensityNetwork
+from debiasrec.propensity.network import ACTIVATIONS, KINDS, PropensityNetwork, floored
 from debiasrec.training.learner import TableLearner
 from debiasrec.training.loader import Batch
 from debiasrec.training.loop import TrainingRun
@@ -78,6 +78,8 @@ class MFIPSLTD(BiLevel):
             activation=self.activation,
             seed=(self.seed, 0, 2),
         )
+        start = float(floored(torch.zeros(())))
+        self.mean_weight_ = (len(train) / start + len(rows) - len(train)) / len(rows)
         keys = np.zeros(len(rows), np.int64)
         keys[: len(train)] = self.propensity_.keys(train.users, train.items, train.ratings)
         return {"keys": keys, "biased": np.arange(len(rows)) < len(train)}
@@ -114,10 +116,10 @@ class MFIPSLTD(BiLevel):
 
     def upper(self, batch: Batch) -> dict[str, Any]:
         """The squared errors of as many uniform pairs as the batch has, or of all where there are fewer."""
-        rows = self.uniform_["users"]
+        rows = self.upper_["users"]
         chosen = batch.generator.choice(len(rows), min(len(batch), len(rows)), replace=False)
         index = torch.from_numpy(chosen).to(rows.device)
-        return {**{name: column.index_select(0, index) for name, column in self.uniform_.items()}, "reduction": "sum"}
+        return {**{name: column.index_select(0, index) for name, column in self.upper_.items()}, "reduction": "sum"}
 
     def upper_loss(self, batch: Batch) -> Tensor:
         """The errors after the assumed step, and the variance of the propensities."""

@@ -52,7 +52,7 @@ class MFDRLTD(MFIPSLTD):
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """As for IPS; and where unrated pairs are drawn from."""
-        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_)
+        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_, self.seed)
         return super().prepare(split, rows)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
@@ -62,18 +62,22 @@ class MFDRLTD(MFIPSLTD):
         l2 = self.l2 if self.imputation_l2 is None else self.imputation_l2
         return {**super().learners(device), "imputation": self._row_learner(self.imputation_, lr, l2)}
 
+    def begin_epoch(self, epoch: int) -> None:
+        """The unrated pairs of an epoch depend on the seed and the epoch alone."""
+        self._unrated.begin_epoch(epoch)
+
     def step(self, batch: Batch) -> Tensor:
         """The imputation model's step, the propensity model's, and the rating model's."""
         with torch.no_grad():
             residuals = batch["targets"] - self.model_.score(batch.users, batch.items)
-        scale = self._l2_scale(len(batch), 1.0)
+        scale = self._l2_scale(len(batch), self.mean_weight_)
         self.learners_["imputation"].step(batch, residuals, self.weights(batch), scale=scale)
         return super().step(self._imputed(batch))
 
     @torch.no_grad()
     def _imputed(self, batch: Batch) -> Batch:
         """The batch with the imputations of its pairs, and with unrated pairs and theirs."""
-        users, items = self._unrated.draw(len(batch), batch.generator, batch.users.device)
+        users, items = self._unrated.draw(len(batch), batch.users.device)
         columns = {
             "imputations": self.imputation_.score(batch.users, batch.items),
             "unrated_users": users,
@@ -81,6 +85,10 @@ class MFDRLTD(MFIPSLTD):
             "unrated_imputations": self.imputation_.score(users, items),
         }
         return replace(batch, columns={**batch.columns, **columns})
+
+    def batch_l2_scale(self, batch: Batch) -> float:
+        """Beside a mean the rated pairs count 1, whatever q is, and the unrated ones c."""
+        return self._l2_scale(len(batch), 1.0 + self._missing_weight())
 
     def _missing_weight(self) -> float:
         return 1.0 if self.missing_scale == "batch" else len(self._unrated) / self.n_rows_
@@ -106,7 +114,7 @@ class MFDRLTD(MFIPSLTD):
         share = 1.0 if self.reduction == "sum" else 2.0  # the mean is over twice as many pairs
         counts = torch.cat([torch.full_like(weights, share), torch.full_like(weights, share * self._missing_weight())])
         joined = replace(batch, users=users, items=items, columns={})
-        scale = self._l2_scale(rated, 1.0)
+        scale = self.batch_l2_scale(batch)
         loss = self.learners_["rating"].step(joined, targets, counts, scale=scale)
         rest = weights * (1.0 - weights) * gap.square()
         return loss + (rest.sum() if self.reduction == "sum" else rest.mean())

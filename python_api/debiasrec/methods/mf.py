@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from debiasrec.errors import DebiasRecError
+from debiasrec.methods.options import flag
 from debiasrec.methods.trained import Trained
 
 if TYPE_CHECKING:
@@ -55,9 +56,30 @@ class MFCombine(MF):
         return with_uniform_rows(split, self.name)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class UniformRows(Trained):
+    """A method that can train on the uniform ratings as well.
+
+    Args:
+        uniform_rows: train on the uniform ratings too, each with weight 1.
+    """
+
+    uniform_rows: bool = flag(False)
+
+    def training_rows(self, split: Split) -> Interactions:
+        """The biased training part, with the uniform one after it where `uniform_rows`."""
+        return with_uniform_rows(split, self.name) if self.uniform_rows else split.train
+
+
 def with_uniform_rows(split: Split, method: str) -> Interactions:
     """Biased and uniform training parts, concatenated."""
     return type(split.train).concatenate(split.train, uniform_rows(split, method))
+
+
+def rated_rows(split: Split) -> Interactions:
+    """The biased training part, and the uniform one after it where there is one."""
+    uniform = split.uniform_train
+    return split.train if uniform is None else type(split.train).concatenate(split.train, uniform)
 
 
 def uniform_rows(split: Split, method: str) -> Interactions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor
 
 import debias_ext
 from debiasrec.methods.options import number
-from debiasrec.methods.trained import Learner, Trained
+from debiasrec.methods.pairwise import Pairwise
+from debiasrec.methods.trained import Learner
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class MFPD(Trained):
+class MFPD(Pairwise):
     """Popularity deconfounding: pairs of a positive item i and a negative item j of one user, ranked by E(s) m^gamma.
 
         L = mean of softplus(-(E(s_i) m_i^gamma - E(s_j) m_j^gamma)),    E(s) = s + 1 for s > 0 and e^s below,
@@ -44,67 +45,20 @@ class MFPD(Trained):
 
     gamma: float = number(0.1, least=0)
 
-    def training_rows(self, split: Split) -> Interactions:
-        """The positive ratings of users that have a negative item, rated or not."""
-        rows, n_users = split.train, split.dataset.n_users
-        positive = split.dataset.positives(rows.ratings)
-        negatives = np.bincount(rows.users[~positive], minlength=n_users)
-        unrated = np.bincount(rows.users, minlength=n_users) < split.dataset.n_items
-        return rows.take(positive & ((negatives > 0) | unrated)[rows.users])
-
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The popularity of every item, and the negative items of every user."""
-        train = split.train
-        counts = np.bincount(train.items, minlength=self.n_items_)
+        counts = np.bincount(split.train.items, minlength=self.n_items_)
         popularity = (counts - counts.min()) / max(np.ptp(counts), 1)
         self._popularity = torch.from_numpy(np.maximum(popularity, 0.5 / self.n_items_).astype(np.float32))
-        negative = train.take(~split.dataset.positives(train.ratings))
-        order = np.argsort(negative.users, kind="stable")
-        self._negative_items = torch.tensor(negative.items[order])
-        self._negative_counts = torch.from_numpy(np.bincount(negative.users, minlength=self.n_users_))
-        self._negative_ends = self._negative_counts.cumsum(0)
-        pairs = torch.tensor(train.users), torch.tensor(train.items)
-        self._sampler = debias_ext.PairSampler(*pairs, n_users=self.n_users_, n_items=self.n_items_, seed=self.seed)
-        return {}
+        return super().prepare(split, rows)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """One learner of the pairwise loss."""
         self._popularity = self._popularity.to(device)
-        return {"rating": self._loss_learner(self.model_, self.lr, self.l2)}
+        return super().learners(device)
 
-    def one_pass(self) -> bool:
-        """The loss is one of pairs of items."""
-        return False
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Random items depend on the seed and the epoch alone."""
-        self._sampler.load_state_dict({"seed": self.seed, "position": (epoch - 1) * self.n_rows_})
-
-    def step(self, batch: Batch) -> Tensor:
-        """One step on the positives of a batch and as many negatives."""
-        negatives = self._negatives(batch)
-        loss = self._pair_loss(batch, negatives)
-        touched = replace(batch, items=torch.cat([batch.items, negatives]))
-        self.learners_["rating"].update(loss, touched, scale=self._l2_scale(len(batch), 1.0))
-        return loss.detach()
-
-    def _negatives(self, batch: Batch) -> Tensor:
-        """A negative item for every positive of the batch, int64 [B]."""
-        users = batch.users.cpu()
-        counts = self._negative_counts[users]
-        ends = self._negative_ends[users]
-        drawn = (torch.from_numpy(batch.generator.random(len(users))) * counts).long()
-        rated = counts > 0
-        items = torch.empty_like(users)
-        items[rated] = self._negative_items[(ends - counts + drawn)[rated]]
-        items[~rated] = self._sampler.negatives(users[~rated], 1)[1]
-        return items.to(batch.items.device)
-
-    def _finish(self, run: TrainingRun, seconds: float) -> None:
-        super()._finish(run, seconds)
-        del self._sampler, self._popularity, self._negative_items, self._negative_counts, self._negative_ends
-
-    def _pair_loss(self, batch: Batch, negatives: Tensor) -> Tensor:
+    def pair_loss(self, batch: Batch, negatives: Tensor) -> Tensor:
+        """The loss of pairs, scores times popularity."""
         return debias_ext.pair_loss(
             self.model_.score(batch.users, batch.items),
             self.model_.score(batch.users, negatives),
@@ -114,3 +68,7 @@ class MFPD(Trained):
             kind="pda",
             reduction=self.reduction,
         )
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._popularity

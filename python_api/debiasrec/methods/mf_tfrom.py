@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from debiasrec.methods.base import Method
-from debiasrec.methods.distillation import factorisation, start_from, teacher_of
+from debiasrec.methods.distillation import start_from
 from debiasrec.methods.options import teacher, whole
-from debiasrec.models import FairLists
+from debiasrec.models import FairLists, Model
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -34,15 +34,14 @@ class MFTFROM(Method):
 
     name: ClassVar[str] = "mf_tfrom"
     summary: ClassVar[str] = "fair re-ranking of matrix factorisation over groups of item popularity"
+    model_class: ClassVar[type[Model]] = FairLists
     source: ClassVar[str] = "Wu et al., TFROM: A Two-sided Fairness-Aware Recommendation Model, SIGIR 2021"
 
     base: str | Method = teacher("mf")
     groups: int = whole(5)
 
     def _solve(self, split: Split, device: str | torch.device) -> FairLists:
-        self.base_ = teacher_of(self, "base", split, device)
-        shape = factorisation(self.base_, self).settings()
-        model = FairLists(**shape, n_groups=self.groups, order_seed=self.seed)
+        model = FairLists(**self.base_.model_.settings(), n_groups=self.groups, order_seed=self.seed)
         start_from(model, self.base_, self)
         model.item_groups = torch.from_numpy(popularity_groups(split.train.items, self.n_items_, self.groups))
         return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -11,7 +11,7 @@ from debiasrec.data.covariates import covariates
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.options import whole
 from debiasrec.methods.trained import Trained
-from debiasrec.models import NFM
+from debiasrec.models import NFM, Model
 from debiasrec.training.loop import TrainingRun
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Neural(Trained):
     Args:
         hidden: width of the hidden layer.
     """
+
+    model_class: ClassVar[type[Model]] = NFM
 
     hidden: int = whole(16)
 
@@ -46,7 +48,7 @@ class Neural(Trained):
         seed = (self.seed, 0, stream)
         return NFM(*self._covariates, factors, self.hidden, seed=seed, offset=offset, device=device)
 
-    def _row_learner(self, model: Any, lr: float, l2: float) -> Any:
+    def _row_learner(self, model: Any, lr: float, l2: float, loss: str = "mse") -> Any:
         return self._loss_learner(model, lr, l2)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:

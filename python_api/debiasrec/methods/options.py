@@ -27,6 +27,7 @@ class Range:
         holds: whether a value is one of them.
         low, high: bounds of a number, where there are any.
         choices: the values of a choice.
+        teacher: whether the value is a method to learn from.
     """
 
     expected: str
@@ -34,6 +35,7 @@ class Range:
     low: float | None = None
     high: float | None = None
     choices: tuple[Any, ...] = ()
+    teacher: bool = False
 
 
 def whole(default: int, *, least: int = 1) -> Any:
@@ -88,7 +90,7 @@ def teacher(default: str | None) -> Any:
 
         return value in REGISTRY if isinstance(value, str) else isinstance(value, Method) or value is default
 
-    return _option(default, Range("the name of a method or a method", holds))
+    return _option(default, Range("the name of a method or a method", holds, teacher=True))
 
 
 def _option(default: Any, range_: Range) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         return {"method": value.name, "params": plain_params(value)}
     return value.item() if isinstance(value, np.generic) else value
+
+
+def digest(method: Method) -> str:
+    """The name and a hash of the fitted model: equal for methods that predict the same."""
+    content = hashlib.sha256(json.dumps([method.model_.kind, method.model_.settings()]).encode())
+    for name, tensor in _tensors(method.model_).items():
+        content.update(name.encode())
+        content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return f"{method.name} {content.hexdigest()[:16]}"
 
 
 def save(method: Method, directory: Path) -> Path:

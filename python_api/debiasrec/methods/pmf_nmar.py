@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from debiasrec.errors import DebiasRecError
-from debiasrec.methods.mf import with_uniform_rows
+from debiasrec.methods.mf import rated_rows
 from debiasrec.methods.options import number, whole
 from debiasrec.methods.trained import Learner, Trained
 from debiasrec.models import Model, OrdinalFactorization, UnratedPairs
@@ -45,6 +45,7 @@ class PMFNMAR(Trained):
 
     name: ClassVar[str] = "pmf_nmar"
     summary: ClassVar[str] = "ordinal matrix factorisation with a logistic model of the missing ratings"
+    model_class: ClassVar[type[Model]] = OrdinalFactorization
     source: ClassVar[str] = "Hernandez-Lobato et al., PMF with Non-random Missing Data, ICML 2014"
 
     observation_factors: int = whole(2, least=0)
@@ -59,7 +60,7 @@ class PMFNMAR(Trained):
 
     def training_rows(self, split: Split) -> Interactions:
         """The biased training part, and the uniform one after it where there is one."""
-        return with_uniform_rows(split, self.name) if split.uniform_train is not None else split.train
+        return rated_rows(split)
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The level of each rating, and which pairs are biased."""
@@ -67,8 +68,12 @@ class PMFNMAR(Trained):
         if len(self._values) < 2:
             raise DebiasRecError(f"{self.name} needs two values among the ratings, all are {self._values[0]:g}")
         self._shares = np.bincount(levels.ravel())
-        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_)
+        self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_, self.seed)
         return {"levels": levels.ravel(), "biased": np.arange(len(rows)) < len(split.train)}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The unrated pairs of an epoch depend on the seed and the epoch alone."""
+        self._unrated.begin_epoch(epoch)
 
     def one_pass(self) -> bool:
         """No squared errors."""
@@ -87,7 +92,7 @@ class PMFNMAR(Trained):
         def table(deviation: float, *shape: int) -> Tensor:
             return torch.tensor(deviation * generator.standard_normal(shape), dtype=torch.float32, device=device)
 
-        density = self.n_rows_ / (self.n_users_ * self.n_items_)
+        density = self._density()
         self.observation_ = {
             "level": torch.full((levels,), float(np.log(density / (1 - density))), device=device),
             "user": table(0.0, self.n_users_, levels),
@@ -119,7 +124,7 @@ class PMFNMAR(Trained):
         level = batch["levels"][:, None]
         rated = self.model_.log_probabilities(batch.users, batch.items).gather(1, level)[:, 0]
         shown = logsigmoid(self.logits(batch.users, batch.items).gather(1, level)[:, 0])
-        pairs = self._unrated.draw(len(batch), batch.generator, batch.users.device)
+        pairs = self._unrated.draw(len(batch), batch.users.device)
         hidden = torch.logsumexp(self.model_.log_probabilities(*pairs) - softplus(self.logits(*pairs)), 1)
         ratio = len(self._unrated) / self.n_rows_
         return -(rated + shown * batch["biased"] + ratio * hidden).mean()

@@ -6,11 +6,14 @@ from typing import Any
 
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.autodebias import AutoDebias
+from debiasrec.methods.autodebias_implicit import AutoDebiasImplicit
 from debiasrec.methods.averages import ItemMean, Popularity, UserMean
 from debiasrec.methods.bal import BalIPS, BalMF
 from debiasrec.methods.bal_autodebias import BalAutoDebias
 from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
+from debiasrec.methods.biif import Biif
+from debiasrec.methods.bpr import BPR, UnbiasedBPR
 from debiasrec.methods.causald import CausalD
 from debiasrec.methods.cause import CausE
 from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
@@ -23,6 +26,7 @@ from debiasrec.methods.exposure import CausalRec, DeRec
 from debiasrec.methods.group_ips import GroupIPS
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
+from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
 from debiasrec.methods.kd import KD
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
@@ -33,7 +37,9 @@ from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
 from debiasrec.methods.nf import NF, NFDR, NFIPS
 from debiasrec.methods.pmf_nmar import PMFNMAR
+from debiasrec.methods.relmf import RelMF
 from debiasrec.methods.snips import SNIPS
+from debiasrec.methods.umf import UMF
 from debiasrec.methods.wmf import WMF
 from debiasrec.naming import unknown_name
 
@@ -84,6 +90,15 @@ REGISTRY: dict[str, type[Method]] = {
         EnsCTR,
         MEAL,
         CausalD,
+        BPR,
+        UnbiasedBPR,
+        RelMF,
+        UMF,
+        Biif,
+        JointOpt,
+        AlterOpt,
+        BiOpt2,
+        AutoDebiasImplicit,
     )
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.hyperparameters import Hyperparameters
 from debiasrec.methods.looped import Learner, Looped
+from debiasrec.methods.teachers import fit_teachers
 from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.learner import LossLearner, RowLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
@@ -61,8 +62,18 @@ class Trained(Hyperparameters, Looped):
 
     def step(self, batch: Batch) -> Tensor:
         """One update on a batch; returns the loss, detached. By default a fused step down `loss`."""
-        scale = self._l2_scale(len(batch), self.mean_weight_)
+        scale = self.batch_l2_scale(batch)
         return self.learners_["rating"].step(batch, batch["targets"], self.weights(batch), scale=scale)
+
+    def batch_l2_scale(self, batch: Batch) -> float:
+        """The factor of the L2 term of the predicting model beside the loss of a batch.
+
+        Beside a mean it follows the rated pairs and their mean weight, or, where all pairs of a block train, as many
+        rated pairs as such a block holds on average.
+        """
+        if self.needs_empty_blocks:
+            return self._l2_scale(self._expected_rated(batch), 1.0)
+        return self._l2_scale(len(batch), self.mean_weight_)
 
     def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
         """The steps of an epoch; returns the mean of their losses."""
@@ -86,6 +97,7 @@ class Trained(Hyperparameters, Looped):
 
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
         self._describe(split)
+        fit_teachers(self, split, device)
         rows = self.training_rows(split)
         if not len(rows):
             raise DebiasRecError(f"method {self.name}: the split {split.name!r} has no rows to train on")
@@ -118,9 +130,9 @@ class Trained(Hyperparameters, Looped):
         seed = (self.seed, 0, stream)
         return MatrixFactorization(self.n_users_, self.n_items_, factors, seed=seed, offset=offset, device=device)
 
-    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float) -> RowLearner:
+    def _row_learner(self, model: MatrixFactorization, lr: float, l2: float, loss: str = "mse") -> RowLearner:
         options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
-        return RowLearner(model, lr=lr, l2=l2, **options)
+        return RowLearner(model, lr=lr, l2=l2, loss=loss, **options)
 
     def _loss_learner(self, model: Model, lr: float, l2: float) -> LossLearner:
         options = {"optimizer": self.optimizer, "l2_rows": self.l2_rows, "reduction": self.reduction}
@@ -128,4 +140,14 @@ class Trained(Hyperparameters, Looped):
 
     def _l2_scale(self, rated: float, mean_weight: float) -> float:
         """The factor of the L2 term beside the errors of `rated` pairs with weights of that mean."""
-        return 1.0 if self.reduction == "sum" else mean_weight / max(rated, 1.0)
+        return 1.0 if self.reduction == "sum" else mean_weight / rated
+
+    def _expected_rated(self, batch: Batch) -> float:
+        """The rated pairs of a flat batch, or as many as a block of that size holds on average."""
+        if batch.block is None:
+            return len(batch)
+        return len(batch.block[0]) * len(batch.block[1]) * self._density()
+
+    def _density(self) -> float:
+        """The share of all pairs that is rated."""
+        return self.n_rows_ / (self.n_users_ * self.n_items_)

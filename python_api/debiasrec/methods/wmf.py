@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 import debias_ext
-from debiasrec.methods.options import number
+from debiasrec.methods.implicit import positives
+from debiasrec.methods.options import flag, number
 from debiasrec.methods.trained import Learner, Trained
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
+    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -32,6 +34,7 @@ class WMF(Trained):
 
     Args:
         missing_weight: w; 0 leaves plain matrix factorisation.
+        positives_only: clicks: the negative ratings count as unrated pairs.
 
     Source: Hu, Koren, Volinsky, ICDM 2008, eq (3), with gradient steps in place of alternating least squares, biases,
         and the weights 1 and w of explicit ratings.
@@ -43,6 +46,11 @@ class WMF(Trained):
     needs_empty_blocks: ClassVar[bool] = True
 
     missing_weight: float = number(0.01, least=0)
+    positives_only: bool = flag(False)
+
+    def training_rows(self, split: Split) -> Interactions:
+        """The biased rows, or the positive ones of them."""
+        return positives(split) if self.positives_only else super().training_rows(split)
 
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The target of unrated pairs."""
@@ -86,5 +94,8 @@ class WMF(Trained):
         return len(batch) / self.n_rows_ if batch.block is None else 1.0
 
     def _total_weight(self, batch: Batch) -> float:
-        users, items = batch.block or self._everything
-        return len(batch) + self.missing_weight * (self._share(batch) * len(users) * len(items) - len(batch))
+        return len(batch) + self.missing_weight * (self._expected_rated(batch) / self._density() - len(batch))
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        del self._everything

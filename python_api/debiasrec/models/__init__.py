@@ -9,6 +9,7 @@ from debiasrec.models.deepfm import DeepFM
 from debiasrec.models.din import DIN
 from debiasrec.models.fair_exposure import fair_places
 from debiasrec.models.fair_lists import FairLists
+from debiasrec.models.inner_product import InnerProduct
 from debiasrec.models.matrix_factorization import MatrixFactorization
 from debiasrec.models.ncf import NCF
 from debiasrec.models.nfm import NFM
@@ -21,6 +22,7 @@ MODELS: dict[str, type[Model]] = {
         DIN,
         DeepFM,
         FairLists,
+        InnerProduct,
         MatrixFactorization,
         NCF,
         NFM,
@@ -37,6 +39,7 @@ __all__ = [
     "ClickModel",
     "DeepFM",
     "FairLists",
+    "InnerProduct",
     "MatrixFactorization",
     "Model",
     "OrdinalFactorization",

@@ -13,6 +13,8 @@ import debias_ext
 from debiasrec.models.base import Model
 from debiasrec.models.initial import he_normal
 
+FACTORS, BIASES = ("user_factors", "item_factors"), ("user_bias", "item_bias")
+
 
 class MatrixFactorization(Model):
     """s(u, i) = P[u].Q[i] + a[u] + b[i] + offset.
@@ -49,7 +51,13 @@ class MatrixFactorization(Model):
 
     @classmethod
     def of(cls, tables: debias_ext.FactorTables, offset: float = 0.0) -> MatrixFactorization:
-        """A model with copies of given tables, biases included."""
+        """A model with copies of given tables, biases included.
+
+        Raises:
+            ValueError: called on a subclass, which is made of more than these.
+        """
+        if cls is not MatrixFactorization:
+            raise ValueError(f"{cls.__name__} is made of more than factor tables: MatrixFactorization.of takes those")
         (n_users, factors), n_items = tables.user_factors.shape, len(tables.item_factors)
         model = cls(n_users, n_items, factors, offset=offset, device=tables.user_factors.device)
         with torch.no_grad():
@@ -58,8 +66,12 @@ class MatrixFactorization(Model):
         return model
 
     def tables(self) -> dict[str, Tensor]:
-        """The four parameter tables by name, live (not copies)."""
-        return {name: getattr(self, name) for name in ("user_factors", "item_factors", "user_bias", "item_bias")}
+        """The parameter tables by name, live (not copies)."""
+        return {name: getattr(self, name) for name in (*FACTORS, *BIASES)}
+
+    def learned_biases(self) -> dict[str, Tensor | None]:
+        """The tables "user_bias" and "item_bias", None where they are not learned."""
+        return {name: self.tables().get(name) for name in BIASES}
 
     def settings(self) -> dict[str, Any]:
         """The shape and the offset."""
@@ -93,23 +105,34 @@ class MatrixFactorization(Model):
             reduction=reduction,
         )
 
-    def after_step(self, lower: Mapping[str, Any], upper: Mapping[str, Any], *, lr: float, l2: float) -> Tensor:
+    def after_step(
+        self,
+        lower: Mapping[str, Any],
+        upper: Mapping[str, Any],
+        *,
+        lr: float,
+        l2: float,
+        assumed: str | Mapping[str, Any] = "sgd",
+    ) -> Tensor:
         """The upper loss after an assumed step down the lower one, differentiable in what the lower loss is made of.
 
         Args:
             lower, upper: as `debias_ext.lookahead_loss` takes them; scores there have no offset.
-            lr: of the assumed step, plain gradient descent.
+            lr: of the assumed step.
             l2: half the squared norm of the distinct factor rows of the lower loss is added to it, times this.
+            assumed: "sgd", or the state of Adam as `debias_ext.lookahead_loss` takes it.
         """
+        biases = self.learned_biases()
         return debias_ext.lookahead_loss(
             self.user_factors,
             self.item_factors,
             lower=lower,
             upper=upper,
             lr=lr,
-            user_bias=self.user_bias,
-            item_bias=self.item_bias,
+            user_bias=biases["user_bias"],
+            item_bias=biases["item_bias"],
             l2=l2,
+            assumed=assumed,
         )
 
     def best(self, users: np.ndarray, k: int, *, seen: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -143,4 +166,7 @@ class MatrixFactorization(Model):
         p, q, a, b = self.block(users, items)
         assert a is not None
         assert b is not None
-        return p @ q.T + a.unsqueeze(1) + b
+        # The biases as two more factors: one pass over the [m, n] scores, and no sums over them in the gradients.
+        of_users = torch.cat([p, a.unsqueeze(1), torch.ones_like(a).unsqueeze(1)], 1)
+        of_items = torch.cat([q, torch.ones_like(b).unsqueeze(1), b.unsqueeze(1)], 1)
+        return of_users @ of_items.T

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from debiasrec.errors import DebiasRecError
+import debias_ext
 
 
 def sampled_pairs(
@@ -19,29 +19,36 @@ def sampled_pairs(
 
 
 class UnratedPairs:
-    """Draws pairs uniformly, with replacement, from those that are not rated.
+    """Draws pairs uniformly, with replacement, from those that are not rated; an epoch draws the same ones again.
 
     Args:
-        users, items: int64 [n], the rated pairs; at least one pair must be left.
+        users, items: int64 [n], the rated pairs. An epoch draws at most n pairs.
         n_users, n_items: the shape of the matrix.
+        seed: of the draws.
     """
 
-    def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> None:
-        self._rated = np.unique(users * n_items + items)
-        self._n_items, self._n_cells = n_items, n_users * n_items
-        if len(self._rated) == self._n_cells:
-            raise DebiasRecError(f"users, items: all {self._n_cells:,} pairs are rated, none is left to draw")
+    def __init__(self, users: np.ndarray, items: np.ndarray, n_users: int, n_items: int, seed: int) -> None:
+        pairs = torch.tensor(users), torch.tensor(items)
+        self._sampler = debias_ext.PairSampler(*pairs, n_users=n_users, n_items=n_items, seed=seed)
+        self._seed, self._per_epoch = int(seed), len(users)
+        self._count = n_users * n_items - len(np.unique(users * n_items + items))
 
     def __len__(self) -> int:
-        return self._n_cells - len(self._rated)
+        return self._count
 
-    def draw(self, count: int, generator: np.random.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`count` pairs: (users, items), int64."""
-        cells = generator.integers(self._n_cells, size=count)
-        while True:
-            places = np.minimum(np.searchsorted(self._rated, cells), len(self._rated) - 1)
-            rated = self._rated[places] == cells
-            if not rated.any():
-                users, items = np.divmod(cells, self._n_items)
-                return torch.from_numpy(users).to(device), torch.from_numpy(items).to(device)
-            cells[rated] = generator.integers(self._n_cells, size=int(rated.sum()))
+    def begin_epoch(self, epoch: int) -> None:
+        """Go to where that epoch (from 1) draws."""
+        self._sampler.load_state_dict({"seed": self._seed, "position": (epoch - 1) * self._per_epoch})
+
+    def draw(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`count` pairs: (users, items), int64.
+
+        Raises:
+            ValueError: every pair is rated.
+        """
+        users, items = self._sampler.unobserved(count)
+        return users.to(device), items.to(device)
+
+    def of_users(self, users: Tensor) -> Tensor:
+        """An unrated item for every one of these users, int64 on the CPU; each user has one."""
+        return self._sampler.negatives(users, 1)[1]

@@ -58,7 +58,9 @@ class MFPropensity(PropensityEstimator):
 
     def _fit(self, split: Split) -> None:
         data, train = split.dataset, split.train
-        unrated = UnratedPairs(train.users, train.items, data.n_users, data.n_items)
+        unrated = UnratedPairs(train.users, train.items, data.n_users, data.n_items, self.seed)
+        if not len(unrated):
+            raise DebiasRecError(f"propensity mf needs unrated pairs, all {len(train):,} pairs are rated")
         ratio = len(unrated) / len(train)
         self._model = MatrixFactorization(
             data.n_users, data.n_items, self.factors, seed=self.seed, offset=-float(np.log(ratio))
@@ -70,7 +72,7 @@ class MFPropensity(PropensityEstimator):
             order = generator.permutation(len(train))
             for start in range(0, len(order), _BATCH_SIZE):
                 rows = order[start : start + _BATCH_SIZE]
-                users, items = unrated.draw(len(rows), generator, torch.device("cpu"))
+                users, items = unrated.draw(len(rows), torch.device("cpu"))
                 rated = torch.arange(2 * len(rows)) < len(rows)
                 debias_ext.mf_step_(
                     tables["user_factors"],

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from ..data.dataset import Split
 
 
+def relative_popularity(items: np.ndarray, n_items: int, power: float = 0.5) -> np.ndarray:
+    """(n[i] / max n)^power, float64 [I], n[i] = how often item i occurs among `items`; zeros where there is none."""
+    counts = np.bincount(items, minlength=n_items)
+    return (counts / max(counts.max(), 1)) ** power
+
+
 @dataclass(kw_only=True, eq=False)
 class PopularityPropensity(PropensityEstimator):
     """q[i] = (n[i] / max n)^power, n[i] = number of training ratings of item i.
@@ -36,8 +42,7 @@ class PopularityPropensity(PropensityEstimator):
             raise DebiasRecError(f"power must be > 0 and finite, got {self.power!r}")
 
     def _fit(self, split: Split) -> None:
-        counts = np.bincount(split.train.items, minlength=split.dataset.n_items)
-        self._propensities = (counts / counts.max()) ** self.power
+        self._propensities = relative_popularity(split.train.items, split.dataset.n_items, self.power)
 
     def _estimate(self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray | None) -> np.ndarray:
         return self._propensities[items]

@@ -51,5 +51,5 @@ def dropped_text(dropped: dict[str, dict[str, int]], ranking_users: str) -> str:
     ]
     return (
         f"UAUC averages over users with both classes: {'; '.join(parts)}. "
-        f"NDCG, Recall, MAP: {RANKING_USERS_WORDS[ranking_users]}. AUC, MSE, MAE: all rows."
+        f"DCG, NDCG, Recall, MAP: {RANKING_USERS_WORDS[ranking_users]}. AUC, MSE, MAE: all rows."
     )

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TESTS = ("biased", "debiased")
-ABBREVIATIONS = ("auc", "uauc", "ndcg", "map", "mse", "mae", "rmse", "sv", "mis")
+ABBREVIATIONS = ("auc", "uauc", "ndcg", "dcg", "map", "mse", "mae", "rmse", "sv", "mis")
 
 
 def comparison_png(summary: pd.DataFrame) -> bytes | None:
-    """Every method's mean UAUC and NDCG, bars of one standard deviation.
+    """Every method's mean UAUC and NDCG or DCG, bars of one standard deviation.
 
     With both tests: the biased one on x, the debiased one on y. With one of them: a line per method.
 
@@ -31,7 +31,9 @@ def comparison_png(summary: pd.DataFrame) -> bytes | None:
     except ImportError:
         return None
     shown = summary[summary["test"].isin(TESTS) & summary["mean"].notna()]
-    metrics = [metric for metric in shown["metric"].unique() if metric == "uauc" or metric.startswith("ndcg@")]
+    metrics = [
+        metric for metric in shown["metric"].unique() if metric == "uauc" or metric.startswith(("ndcg@", "dcg@"))
+    ]
     if not metrics:
         return None
     figure = Figure(figsize=(4.6 * len(metrics) + 1.8, 4.4), layout="constrained")

@@ -15,7 +15,7 @@ from debiasrec.training.optimizer import make_optimizer
 
 
 class RowLearner:
-    """Fits one factor model to weighted targets of pairs, by fused steps: sum of w (s - t)^2.
+    """Fits one factor model to weighted targets of pairs, by fused steps; by default on the sum of w (s - t)^2.
 
     Args:
         model: the model that is trained.
@@ -24,15 +24,25 @@ class RowLearner:
         l2: coefficient of half the squared norm of the distinct factor rows of a step; biases are not decayed.
         l2_rows: "touched" decays the rows of the rated pairs, "block" every user and item of the block.
         reduction: "sum" or "mean" of the weighted errors of a step.
+        loss: of a pair, as in `debias_ext.mf_step_`; for "exposure" and "relmf" the column "exposures" is read too.
     """
 
     def __init__(
-        self, model: MatrixFactorization, *, optimizer: str, lr: float, l2: float, l2_rows: str, reduction: str
+        self,
+        model: MatrixFactorization,
+        *,
+        optimizer: str,
+        lr: float,
+        l2: float,
+        l2_rows: str,
+        reduction: str,
+        loss: str = "mse",
     ) -> None:
         self.model = model
         self.l2 = l2
         self.l2_rows = l2_rows
         self.reduction = reduction
+        self.loss = loss
         self.optimizer = debias_ext.MFOptimizer(optimizer, lr)
         self._steps = torch.zeros((), dtype=torch.int64)
         for name, table in model.tables().items():
@@ -64,7 +74,8 @@ class RowLearner:
             share = 1.0 if reduction == "sum" else 1.0 / len(batch)
             users, items, targets, weights = _with_block_rows(batch, targets, weights, share)
             reduction = "sum"
-        return self._fused(debias_ext.mf_step_, (users, items, targets), weights, scale, reduction=reduction)
+        options = {"exposures": batch.columns.get("exposures"), "reduction": reduction}
+        return self._fused(debias_ext.mf_step_, (users, items, targets), weights, scale, **options)
 
     def epoch(self, loader: FlatLoader, number: int, l2_scale: Callable[[int], float]) -> Tensor:
         """An epoch of steps over the shuffled batches of a loader with columns "targets" and, maybe, "weights".
@@ -80,6 +91,7 @@ class RowLearner:
         columns, size = loader.columns, loader.batch_size
         data = (columns["users"], columns["items"], columns["targets"])
         options = {"batch_size": size, "generator_seed": loader.seed, "epoch": number, "reduction": self.reduction}
+        options["exposures"] = columns.get("exposures")
         full, rest = divmod(len(loader), size)
         total = torch.zeros((), dtype=torch.float64)
         # A last, smaller batch has an L2 and a mean of its own.
@@ -105,10 +117,10 @@ class RowLearner:
             model.item_factors,
             *data,
             weights=weights,
-            user_bias=model.user_bias,
-            item_bias=model.item_bias,
+            **model.learned_biases(),
             offset=model.offset,
             optimizer=self.optimizer,
+            loss=self.loss,
             l2=self.l2 * scale,
             **options,
         )
@@ -166,10 +178,14 @@ class LossLearner:
 
     def update(self, loss: Tensor, batch: Batch, *, scale: float = 1.0) -> None:
         """One step down the gradient of loss + scale * l2 / 2 * (squared norms of the distinct rows)."""
+        self.optimizer.step(self.gradients(loss, batch, scale=scale))
+
+    def gradients(self, loss: Tensor, batch: Batch, *, scale: float = 1.0) -> tuple[Tensor, ...]:
+        """The gradient that `update` goes down, one per table of the model."""
         gradients = torch.autograd.grad(loss, list(self.model.tables().values()))
         if self.l2:
             self._decay(gradients, batch, self.l2 * scale)
-        self.optimizer.step(gradients)
+        return gradients
 
     @torch.no_grad()
     def _decay(self, gradients: tuple[Tensor, ...], batch: Batch, strength: float) -> None:

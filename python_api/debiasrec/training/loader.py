@@ -21,7 +21,8 @@ class Batch:
 
     Attributes:
         users, items: int64 [B], inside indices.
-        columns: further columns of the rated pairs by name (targets, propensities), float32 [B].
+        columns: further columns of the rated pairs by name, [B]: float32 targets and weights, int64 labels and keys,
+            bool marks; the dtype is that of the array that the method gave.
         block: int64 vectors, every user and every item of the block, in ascending order; None in a flat batch.
         generator: for what a step draws itself.
     """

@@ -35,7 +35,8 @@ Space = dict[str, "Interval | tuple[Any, ...]"]
 # By the optimiser that takes the steps. Summed errors over blocks need small SGD steps, adaptive steps are scale-free.
 LEARNING_RATES = {"sgd": Interval(1e-6, 1.0), "adam": Interval(1e-4, 5e-2), "adagrad": Interval(1e-3, 5e-2)}
 # By the reduction: beside a sum the coefficient is absolute, beside a mean it is relative to the number of rated pairs.
-L2 = {"sum": Interval(1e-3, 10.0), "mean": Interval(1e-2, 1e2)}
+# Sums of inversely weighted errors, as of IPS and LTD, need the upper decade.
+L2 = {"sum": Interval(1e-3, 1e2), "mean": Interval(1e-2, 1e2)}
 # Weight decay of upper models.
 DECAY = Interval(1e-5, 0.1)
 

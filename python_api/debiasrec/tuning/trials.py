@@ -13,6 +13,7 @@ from ..errors import DebiasRecError
 from ..methods.persistence import plain_params
 from ..report.atomic import write_atomically
 from ..report.files import split_record
+from ..training.validation import higher_is_better
 from .space import Interval, Space
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Tuning:
         start: these settings, as far as they are not the defaults.
         space: what is searched.
         seed: of the search.
+        enqueued: params of the first trials, which are not searched for.
         trials: "params", "value" (None where the fit diverged) and "seconds" of each, in order.
     """
 
@@ -41,17 +43,18 @@ class Tuning:
     start: dict[str, Any]
     space: Space
     seed: int
+    enqueued: list[dict[str, Any]]
     trials: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def criterion(self) -> str:
-        """ "auc" or "mse"."""
+        """One of `debiasrec.training.validation.CRITERIA`."""
         return getattr(self.template, "criterion", "auc")
 
     @property
     def higher_is_better(self) -> bool:
         """The direction of the criterion."""
-        return self.criterion == "auc"
+        return higher_is_better(self.criterion)
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -65,7 +68,8 @@ class Tuning:
         best = self.best
         assert best is not None, "entry() of a search without a finished trial"
         record = {
-            "tuned": f"TPE, {len(self.trials)} trials, seed {self.seed}, model seed 0",
+            "tuned": f"TPE, {len(self.trials)} trials{self._origin()}, seed {self.seed}, model seed 0",
+            "trials": len(self.trials),
             "criterion": f"{self.criterion} on the validation rows of split {self.split.name}, seed {self.split.seed}",
             "start": self.trials[0]["value"],
             "best": best["value"],
@@ -73,10 +77,13 @@ class Tuning:
             "data_sha256": self.split.dataset.fingerprint(),
             "versions": {name: version(name) for name in PACKAGES},
         }
-        key = f"{self.split.dataset.name}/{self.split.name}"
         settings = plain_params(self.template)
         params = {option: settings[option] for option in self.start} | best["params"]
-        return {key: {"params": params, "record": record}}
+        return {_key(self.split): {"params": params, "record": record}}
+
+    def _origin(self) -> str:
+        """Where the second trial comes from, in words."""
+        return "" if self.template.twin is None else f", the second with the settings of {self.template.twin}"
 
     def save(self, directory: str | Path) -> None:
         """Write ``<method>.trials.json`` and, with a finished trial, ``<method>.json``."""
@@ -112,6 +119,17 @@ class Tuning:
             "ranges": _plain(self.space),
             "search_seed": self.seed,
         }
+
+
+def tuned(method: str, split: Split, directory: str | Path) -> dict[str, Any] | None:
+    """The settings that ``Tuning.save`` left for a method and a split in a folder; None where there are none."""
+    file = Path(directory) / f"{method}.json"
+    entry = json.loads(file.read_text()).get(_key(split)) if file.is_file() else None
+    return None if entry is None else entry["params"]
+
+
+def _key(split: Split) -> str:
+    return f"{split.dataset.name}/{split.name}"
 
 
 def _plain(space: Space) -> dict[str, Any]:

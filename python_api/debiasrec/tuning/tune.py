@@ -15,15 +15,15 @@ from ..data.dataset import check_split
 from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from ..evaluation import validation_value
-from ..methods.options import check_device, check_options
+from ..methods.options import check_device, check_options, ranges
 from ..methods.persistence import plain_params
 from ..report.progress import FitProgress
 from ..training.loop import DivergenceError
 from ..training.validation import validation_rows
 from .blind import without_tests
-from .space import search_space
+from .space import Space, search_space
 from .suggest import suggest
-from .trials import Tuning
+from .trials import Tuning, tuned
 
 
 def tune(
@@ -41,12 +41,14 @@ def tune(
 ) -> Tuning:
     """Search for the hyper-parameters of a method that do best on the validation rows.
 
-    The first trial fits the settings to start from, so the best is never worse than they are. Every trial fits one
-    model, with model seed 0, to a copy of the split that holds no test row. A fit that diverges counts as a trial.
+    The first trial fits the settings to start from, so the best is never worse than they are. A method with a twin, as
+    the balanced ones, goes by the twin's criterion, and its second trial fits the twin's settings in what both search:
+    those that ``out`` holds, else the preset. Every trial fits one model, with model seed 0, to a copy of the split
+    that holds no test row. A fit that diverges counts as a trial.
 
     Args:
         method: a name from ``debiasrec.methods.REGISTRY``.
-        split: what to train and validate on: the criterion is the method's own ("auc" or "mse") on the uniform
+        split: what to train and validate on: the criterion is the method's own on the uniform
             validation rows, else on the biased ones.
         trials: how many fits, at least 1.
         seed: of the search; the same seed makes the same trials.
@@ -76,12 +78,16 @@ def tune(
         raise DebiasRecError("seed: every trial fits model seed 0; leave it out of the options")
     start = {**(zoo.preset(method, split.dataset.name, split.name) if preset else {}), **(options or {})}
     template = zoo.make(method, **start)
+    twin = _twin(template, split, preset, out)
+    if twin is not None and "criterion" not in (options or {}):
+        start["criterion"] = twin.criterion
+        template.set_params(criterion=twin.criterion)
     template.set_params(seed=0)
     check_options(template)
     space = search_space(template)
     if not space:
         raise DebiasRecError(f"{method} has nothing to search: none of its options is in debiasrec.tuning.space")
-    tuning = Tuning(method, split, template, start, space, seed)
+    tuning = Tuning(method, split, template, start, space, seed, _enqueued(template, twin, space))
     if validation_rows(split, tuning.criterion) is None:
         raise DebiasRecError(f"split {split.name!r} of {split.dataset.name!r} has no validation rows to tune on")
     if resume:
@@ -115,7 +121,27 @@ def _search(tuning: Tuning, trials: int, device: str, progress: bool, out: Path 
 
 
 def _next(tuning: Tuning) -> dict[str, Any]:
-    if tuning.trials:
-        return suggest(tuning.space, tuning.trials, higher_is_better=tuning.higher_is_better, seed=tuning.seed)
-    params = plain_params(tuning.template)
-    return {option: params[option] for option in tuning.space}
+    done = len(tuning.trials)
+    if done < len(tuning.enqueued):
+        return tuning.enqueued[done]
+    return suggest(tuning.space, tuning.trials, higher_is_better=tuning.higher_is_better, seed=tuning.seed)
+
+
+def _twin(template: zoo.Method, split: Split, preset: bool, out: str | Path | None) -> Any:
+    """The twin of a method as it was tuned for this split in ``out``, else with its preset; None where it has none."""
+    name = template.twin
+    if name is None:
+        return None
+    settings = zoo.preset(name, split.dataset.name, split.name) if preset else {}
+    return zoo.make(name, **((None if out is None else tuned(name, split, out)) or settings))
+
+
+def _enqueued(template: zoo.Method, twin: zoo.Method | None, space: Space) -> list[dict[str, Any]]:
+    """The trials that a search begins with: the settings to start from, and those of the twin over them."""
+    settings, declared = plain_params(template), ranges(template)
+    start = {option: settings[option] for option in space}
+    if twin is None:
+        return [start]
+    known = plain_params(twin)
+    shared = {option: known[option] for option in space if option in known and declared[option].holds(known[option])}
+    return [start, {**start, **shared}]

@@ -235,7 +235,7 @@ def test_examples_in_the_help_parse(monkeypatch, capsys):
         main([command, "--help"])
     shown = capsys.readouterr().out
     examples = re.findall(r"^ *debiasrec ((?:data|fit|compare|tune|experiment) \S.*)$", shown, re.MULTILINE)
-    assert len(examples) == 10
+    assert len(examples) == 11
     for example in examples:
         main(shlex.split(example))
     assert len(calls) == len(examples)

@@ -123,6 +123,11 @@ def test_features_do_not_tell_the_hidden_cause(data, confounded):
     np.testing.assert_array_equal(data.item_features, confounded.item_features)
 
 
+def test_without_confounding_no_hidden_cause_is_drawn(monkeypatch):
+    monkeypatch.setattr("debiasrec.data.simulated._hidden_pull", lambda *given: pytest.fail("drawn"))
+    load("simulated", n_users=10, n_items=8, density=0.2, uniform_per_user=2)
+
+
 @pytest.mark.parametrize(
     "option",
     [

@@ -34,6 +34,7 @@ def sizes(total: int, *shares: int) -> list[int]:
             {"uniform_train": 5, "uniform_validation": 5, "uniform_test": 90},
         ),
         ("ltd", {"train": 90, "biased_validation": 10}, {"uniform_train": 5, "uniform_test": 95}),
+        ("implicit", {"train": 90, "biased_validation": 10}, {"uniform_test": 100}),
     ],
 )
 def test_each_protocol_has_its_parts_in_its_shares(data, name, biased, uniform):
@@ -64,7 +65,7 @@ def test_without_uniform_ratings_interd_cuts_the_biased_part_and_the_others_say_
     parts = dict(biased_only.split("interd").parts())
     assert list(parts) == ["train", "biased_validation", "biased_test"]
     np.testing.assert_array_equal(parts["train"].pairs(40), data.split("interd").train.pairs(40))
-    for name in ("autodebias", "bal", "ltd"):
+    for name in ("autodebias", "bal", "ltd", "implicit"):
         with pytest.raises(DebiasRecError, match=f"split '{name}' needs uniform ratings and simulated has none"):
             biased_only.split(name)
 

@@ -19,11 +19,12 @@ def enumerated_auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def enumerated_lists(scores: np.ndarray, labels: np.ndarray, k: int) -> dict[str, float]:
-    """NDCG, recall and MAP at k, averaged over all orders that sort the scores."""
+    """DCG, NDCG, recall and MAP at k, averaged over all orders that sort the scores."""
+    names = [f"{name}@{k}" for name in ("dcg", "ndcg", "recall", "map")]
     if labels.sum() == 0:
-        return dict.fromkeys((f"ndcg@{k}", f"recall@{k}", f"map@{k}"), float("nan"))
+        return dict.fromkeys(names, float("nan"))
     values = [_one_order(labels[list(order)], k) for order in _orders(scores)]
-    return dict(zip((f"ndcg@{k}", f"recall@{k}", f"map@{k}"), np.mean(values, axis=0), strict=True))
+    return dict(zip(names, np.mean(values, axis=0), strict=True))
 
 
 def _orders(scores: np.ndarray) -> list[list[int]]:
@@ -34,13 +35,13 @@ def _orders(scores: np.ndarray) -> list[list[int]]:
     return orders
 
 
-def _one_order(labels: np.ndarray, k: int) -> tuple[float, float, float]:
+def _one_order(labels: np.ndarray, k: int) -> tuple[float, ...]:
     gains = [1 / np.log2(rank + 2) for rank in range(len(labels))]
     ideal = sum(gains[: min(k, int(labels.sum()))])
     top = labels[:k]
-    ndcg = sum(gain for gain, label in zip(gains, top, strict=False) if label) / ideal
+    dcg = sum(gain for gain, label in zip(gains, top, strict=False) if label)
     precisions = [top[: rank + 1].mean() for rank in range(len(top)) if top[rank]]
-    return ndcg, top.sum() / labels.sum(), float(np.mean(precisions)) if precisions else 0.0
+    return dcg, dcg / ideal, top.sum() / labels.sum(), float(np.mean(precisions)) if precisions else 0.0
 
 
 def by_user(model, rows: Interactions, k: int) -> list[dict[str, float]]:
@@ -54,7 +55,7 @@ def by_user(model, rows: Interactions, k: int) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("k", [1, 3, 50])
-@pytest.mark.parametrize("protocol", ["autodebias", "interd"])
+@pytest.mark.parametrize("protocol", ["autodebias", "interd", "implicit"])
 def test_user_metrics_equal_enumeration_with_ties_and_one_class_users(make_split, fixed_scores, protocol, k):
     split, model = make_split(protocol), fixed_scores(level=0.5)
     split = _short_lists(split)
@@ -66,7 +67,7 @@ def test_user_metrics_equal_enumeration_with_ties_and_one_class_users(make_split
         assert len(both) < len(positive) < len(users)
         kept = both if protocol == "interd" else positive
         assert table.loc["model", (test, "uauc")] == pytest.approx(np.mean([user["auc"] for user in both]))
-        for metric in (f"ndcg@{k}", f"recall@{k}", f"map@{k}"):
+        for metric in ("dcg@" if protocol == "implicit" else "ndcg@") + str(k), f"recall@{k}", f"map@{k}":
             assert table.loc["model", (test, metric)] == pytest.approx(np.mean([user[metric] for user in kept])), metric
 
 

@@ -43,6 +43,16 @@ def test_a_page_has_our_figures_and_names_what_was_not_run(pages):
     assert "tiny.md" in (pages / "README.md").read_text()
 
 
+def test_a_page_states_the_number_of_trials_where_every_row_had_as_many(tool, tiny, monkeypatch):
+    record = {"tuned": "TPE", "criterion": "auc", "trials": 7}
+    monkeypatch.setattr(tool, "preset_record", lambda method, dataset, split: record)
+    assert "7 trials for every row" in tool.settings(tiny, "simulated", {"mf", "ips small"})[0]
+    monkeypatch.setattr(tool, "preset_record", lambda method, *_: {**record, "trials": len(method)})
+    assert "unequally" in tool.settings(tiny, "simulated", {"mf", "ips small"})[0]
+    monkeypatch.setattr(tool, "preset_record", lambda method, *_: record if method == "mf" else "the paper's")
+    assert "unequally" in tool.settings(tiny, "simulated", {"mf", "ips small"})[0]
+
+
 def test_check_sees_a_page_that_is_out_of_date_and_writes_nothing(tool, pages, capsys):
     assert tool.main(["--check"], pages=pages) == 0
     page = pages / "tiny.md"

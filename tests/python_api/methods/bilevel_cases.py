@@ -19,7 +19,7 @@ def started(name, split, **options):
         tables = learner.tables if isinstance(learner, TableLearner) else learner.model.tables()
         for table in tables.values():
             table.data = 0.5 * torch.randn(table.shape, generator=generator, dtype=torch.float64)
-    for columns in (loader.columns, method.uniform_):
+    for columns in (loader.columns, method.upper_):
         columns.update({key: value.double() for key, value in columns.items() if value.is_floating_point()})
     method.begin_epoch(1_000)
     return method, next(loader.epoch(1))
@@ -30,16 +30,34 @@ def scores(tables, users, items):
     return (p[users] * q[items]).sum(1) + a[users] + b[items]
 
 
+def rated_on_average(method, batch):
+    """The rated pairs of a flat batch, or of a block with the average density."""
+    if batch.block is None:
+        return len(batch)
+    users, items = method.n_users_, method.n_items_
+    return method.n_rows_ * (len(batch.block[0]) / users) * (len(batch.block[1]) / items)
+
+
+def l2_scale(method, batch):
+    """L2 relative to a mean: over the number of rated pairs, times their mean weight; in a whole block, with weight 1
+    and as many as there are on average."""
+    if method.reduction == "sum":
+        return 1.0
+    if "autodebias" in method.name or method.name == "bal_dr":
+        return 1.0 / rated_on_average(method, batch)
+    start = 0.001 + 0.999 * torch.tensor(method.propensity_.offset).sigmoid() if method.name == "bal_ips" else 1.0
+    return float(1.0 / start) / len(batch)
+
+
 def after_a_step(method, batch, lower_of, decayed):
     """The upper loss at theta', in the graph of what `lower_of(tables)` is made of."""
     tables = [table.detach().clone().requires_grad_() for table in method.model_.tables().values()]
     users, items = decayed
-    scale = 1.0 if method.reduction == "sum" else method.mean_weight_ / len(batch)
     norm = tables[0][users.unique()].square().sum() + tables[1][items.unique()].square().sum()
-    loss = lower_of(tables) + scale * method.l2 / 2 * norm
+    loss = lower_of(tables) + l2_scale(method, batch) * method.l2 / 2 * norm
     gradients = torch.autograd.grad(loss, tables, create_graph=True)
     stepped = [table - method.lr * gradient for table, gradient in zip(tables, gradients, strict=True)]
-    upper = method.uniform_
+    upper = method.upper_
     return (scores(stepped, upper["users"], upper["items"]) - upper["targets"]).square().sum()
 
 
@@ -69,7 +87,7 @@ def autodebias_lower(method, batch):
     label = label[key]
     low, high = {"signed": (-1.0, 1.0), "binary": (0.0, 1.0), "stars": (1.0, 5.0)}[method.target]
     values = (low + high) / 2 + (high - low) / 2 * torch.tanh(method.imputation_)
-    share = 1.0 if method.reduction == "sum" else 1.0 / len(batch)
+    share = 1.0 if method.reduction == "sum" else 1.0 / rated_on_average(method, batch)
 
     def lower(tables):
         rated = scores(tables, batch.users, batch.items) + method.offset_ - batch["targets"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,14 @@ from python_api.methods.bilevel_cases import (
     assert_same_gradients,
     autodebias_lower,
     grid_of,
+    l2_scale,
+    rated_on_average,
     scores,
     started,
 )
+
+from debiasrec import methods
+from debiasrec.data.clicks import surely_seen
 
 REDUCTIONS = ["sum", "mean"]
 
@@ -33,12 +40,31 @@ def test_the_real_step_of_autodebias_goes_down_its_lower_loss(split, reduction, 
     method, batch = started("autodebias", split, reduction=reduction, target=target, optimizer="sgd")
     tables = [table.detach().clone().requires_grad_() for table in method.model_.tables().values()]
     loss = autodebias_lower(method, batch)(tables)
-    share = 1.0 if reduction == "sum" else 1.0 / len(batch)
+    share = l2_scale(method, batch)
     assert float(method.lower_step(batch)) == pytest.approx(float(loss.detach()), rel=1e-9)
     norm = tables[0][batch.block[0]].square().sum() + tables[1][batch.block[1]].square().sum()
     gradients = torch.autograd.grad(loss + share * method.l2 / 2 * norm, tables)
     for table, gradient, moved in zip(tables, gradients, method.model_.tables().values(), strict=True):
         torch.testing.assert_close(moved, table - method.lr * gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_the_mean_of_autodebias_counts_every_pair_alike_however_many_ratings_a_block_has(hand):
+    """One full block of 2 x 2 and three empty ones: each gives its own share of the loss of the whole matrix."""
+    ratings = np.full((4, 4), np.nan)
+    ratings[:2, :2] = [[5.0, 1.0], [1.0, 5.0]]
+    data = hand(ratings)
+    split = replace(data, uniform_train=data.train)
+    options = {"reduction": "mean", "imputation_weight": 0.3, "l2": 0.0}
+    whole, everything = started("autodebias", split, user_block=4, item_block=4, **options)
+    expected = float(whole.lower_step(everything))
+    loader = methods.make("autodebias", batching="block", user_block=2, item_block=2)._start(split, "cpu")
+    losses = []
+    for batch in loader.epoch(1):
+        method, _ = started("autodebias", split, user_block=2, item_block=2, **options)
+        batch.columns["targets"] = batch["targets"].double()
+        losses.append(float(method.lower_step(batch)))
+        assert rated_on_average(method, batch) == 1.0
+    assert np.mean(losses) == pytest.approx(expected, rel=1e-9)
 
 
 def test_flat_batches_of_autodebias_estimate_its_block_loss(split):
@@ -108,3 +134,17 @@ def test_propensities_of_bal_dr(split, reduction):
 
     expected = after_a_step(method, batch, lower, (users, items))
     assert_same_gradients(method, batch, expected, leaves)
+
+
+def test_autodebias_of_clicks_learns_from_seen_pairs_and_without_a_label(split):
+    method, batch = started("autodebias_implicit", split, imputation_weight=0.3)
+    seen = surely_seen(split, unrated=False)
+    np.testing.assert_array_equal(method.upper_["users"], seen.users)
+    assert bool((batch["targets"] == 1).all())
+    assert not bool(method.w1_.label_table.any())
+    method.w1_.label_table = label = method.w1_.label_table.detach().double()
+    expected = after_a_step(method, batch, autodebias_lower(method, batch), batch.block)
+    leaves = [method.w1_.user_table, method.w1_.item_table, *method.w2_.tables().values(), method.imputation_]
+    assert_same_gradients(method, batch, expected, leaves)
+    method.step(batch)
+    assert not bool(label.any())

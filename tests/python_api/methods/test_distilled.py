@@ -10,6 +10,7 @@ import torch
 
 from debiasrec import evaluate, methods
 from debiasrec.data import Interactions
+from debiasrec.methods.teachers import fit_teachers
 
 LR, L2 = 0.05, 0.3
 BLOCK = {"factors": 2, "lr": LR, "batching": "block", "optimizer": "sgd", "user_block": 3, "item_block": 3}
@@ -106,6 +107,7 @@ def test_kd_label_with_a_teacher_of_one_score_is_mf_that_goes_on(tiny, teachers)
     method = methods.KDLabel(debiased_teacher=constant, initial=constant, factors=2)
     rows = method.training_rows(tiny)
     method._describe(tiny)
+    fit_teachers(method, tiny, "cpu")
     assert method.prepare(tiny, rows)["targets"].tolist() == method.encode(rows.ratings).tolist()
 
 
@@ -145,7 +147,7 @@ def test_popularity_deconfounding_steps_on_pairs_of_one_user(hand, reduction):
     method = methods.MFPD(**{**BLOCK, "user_block": 4}, gamma=0.5, l2=L2, reduction=reduction)
     batch = start(method, hand(TASTES))
     method._popularity = method._popularity.double()
-    negatives = method._negatives(batch)
+    negatives = method.negatives_of(batch)
     positives = sorted(zip(batch.users.tolist(), batch.items.tolist(), strict=True))
     assert positives == [(0, 0), (1, 0), (1, 1), (2, 1)]  # user 3 has no negative item
     for user, item in zip(batch.users.tolist(), negatives.tolist(), strict=True):
@@ -163,7 +165,7 @@ def test_popularity_deconfounding_steps_on_pairs_of_one_user(hand, reduction):
     touched = tables["user_factors"][:3].square().sum()
     touched = touched + tables["item_factors"][torch.cat([batch.items, negatives]).unique()].square().sum()
     share = 4 if reduction == "mean" else 1
-    method._negatives = lambda _: negatives
+    method.negatives_of = lambda _: negatives
     assert float(method.step(batch)) == pytest.approx(float(pairs.sum().detach()) / share, rel=1e-6)
     assert_stepped(method, tables, (pairs.sum() + L2 / 2 * touched) / share, 1e-7)
 
@@ -176,7 +178,7 @@ def test_popularity_deconfounding_of_users_without_negative_ratings_takes_unrate
     for epoch in range(1, 30):
         method.begin_epoch(epoch)
         batch = next(loader.epoch(epoch))
-        drawn |= set(zip(batch.users.tolist(), method._negatives(batch).tolist(), strict=True))
+        drawn |= set(zip(batch.users.tolist(), method.negatives_of(batch).tolist(), strict=True))
     assert drawn == {(0, 2), (0, 3), (1, 0), (1, 1), (1, 2)}
 
 

@@ -215,6 +215,11 @@ def test_recommend_refuses_unknown_users_by_name_and_accepts_one_or_none(named_s
     assert len(method.recommend([], k=3)) == 0
 
 
+def tensors_in(value) -> bool:
+    parts = value if isinstance(value, (tuple, list)) else [value, *getattr(value, "__dict__", {}).values()]
+    return any(isinstance(part, torch.Tensor) or hasattr(part, "tables") for part in parts)
+
+
 @pytest.mark.parametrize("name", list(methods.REGISTRY))
 def test_a_saved_method_comes_back_whole(suited, tmp_path, made, name):
     split = suited(name)
@@ -222,6 +227,8 @@ def test_a_saved_method_comes_back_whole(suited, tmp_path, made, name):
     method.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert type(loaded) is type(method)
+    assert type(method.model_) is method.model_class
+    assert not [key for key, value in vars(method).items() if key.startswith("_") and tensors_in(value)]
     assert loaded.get_params() == method.get_params()
     pairs = split.biased_test.users, split.biased_test.items
     assert np.array_equal(loaded.predict(*pairs), method.predict(*pairs))

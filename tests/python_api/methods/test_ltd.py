@@ -36,7 +36,7 @@ def started(name, split, **options):
     method = methods.make(name, **{**SETTINGS, **options})
     loader = method._start(split, "cpu")
     loader.columns = {key: as_double(column) for key, column in loader.columns.items()}
-    method.uniform_["targets"] = method.uniform_["targets"].double()
+    method.upper_["targets"] = method.upper_["targets"].double()
     for model in (method.model_, getattr(method, "imputation_", None)):
         for tensor in ({**model.tables(), **model.constants()} if model is not None else {}).values():
             tensor.data = tensor.data.double()
@@ -82,10 +82,13 @@ def touched(batch, name, table):
     return table[rows.unique()]
 
 
-@pytest.mark.parametrize("kind", ["pair", "logistic", "mlp1", "mlp2"])
+@pytest.mark.parametrize(
+    ("kind", "reduction"), [("pair", "sum"), ("logistic", "sum"), ("mlp1", "sum"), ("mlp2", "sum"), ("mlp1", "mean")]
+)
 @pytest.mark.parametrize("name", NAMES)
-def test_hypergradients_equal_those_of_double_backward(tiny, name, kind):
-    options = {"propensity_model": kind, "activation": "tanh", "variance": 0.7, "l2": 0.4, "step_lr": 0.03}
+def test_hypergradients_equal_those_of_double_backward(tiny, name, kind, reduction):
+    options = {"propensity_model": kind, "activation": "tanh", "variance": 0.7, "l2": 0.4, "reduction": reduction}
+    lr = options["step_lr"] = 0.03 if reduction == "sum" else 0.6
     if "dr" in name:
         options["missing_scale"] = "unbiased"
     method, batch = started(name, tiny, **options)
@@ -100,11 +103,12 @@ def test_hypergradients_equal_those_of_double_backward(tiny, name, kind):
     weighted = torch.where(batch["biased"], q, torch.ones_like(q))
     loss = lower_loss(method, batch, tables, weighted, {key: table.detach() for key, table in tables.items()})
     decay = sum((touched(batch, key, tables[key]) ** 2).sum() for key in ("user_factors", "item_factors"))
-    slopes = torch.autograd.grad(loss + 0.5 * 0.4 * decay, list(tables.values()), create_graph=True)
-    stepped = {key: table - 0.03 * slope for (key, table), slope in zip(tables.items(), slopes, strict=True)}
-    uniform = method.uniform_
+    share, l2 = (1.0, 0.4) if reduction == "sum" else (1.0 / len(batch), 0.4 * method.batch_l2_scale(batch))
+    slopes = torch.autograd.grad(share * loss + 0.5 * l2 * decay, list(tables.values()), create_graph=True)
+    stepped = {key: table - lr * slope for (key, table), slope in zip(tables.items(), slopes, strict=True)}
+    uniform = method.upper_
     error = score(method.model_, stepped, uniform["users"], uniform["items"]) - uniform["targets"]
-    upper = (error**2).sum() + 0.7 * q[batch["biased"]].var()
+    upper = (error**2).sum() + 0.7 * share * q[batch["biased"]].var()
     expected = torch.autograd.grad(upper, parameters)
     for one, other in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
@@ -138,6 +142,17 @@ def test_without_imputations_and_unrated_pairs_dr_takes_the_step_of_ips(tiny, na
         method.lower_step(batch)
         stepped.append([table.detach() for table in method.model_.tables().values()])
     torch.testing.assert_close(*stepped, rtol=1e-9, atol=1e-9)
+
+
+def test_the_l2_beside_a_mean_follows_the_weights_that_the_pairs_start_with(tiny):
+    options = {"propensity_model": "pair", "reduction": "mean", "batch_size": 24}
+    method = methods.make("mf_ips_ltd", **options)
+    batch = next(method._start(tiny, "cpu").epoch(1))
+    assert method.batch_l2_scale(batch) == pytest.approx(float(method.weights(batch).mean()) / 24, rel=1e-6)
+    # Rated pairs weigh 1 - 1/q + 1/q, the 11 unrated ones of the matrix 1 each.
+    method = methods.make("mf_dr_ltd", missing_scale="unbiased", **options)
+    batch = next(method._start(tiny, "cpu").epoch(1))
+    assert method.batch_l2_scale(batch) == pytest.approx((24 + 11) / 24 / 24)
 
 
 def test_uniform_pairs_have_weight_one_and_teach_no_propensity(tiny):

@@ -37,7 +37,8 @@ def test_the_loss_is_the_negative_log_likelihood_by_numeric_integration(split):
             table.add_(0.5 * torch.randn(table.shape, generator=generator))
     batch = next(loader.epoch(1))
     assert 0 < int(batch["biased"].sum()) < len(batch)
-    drawn = method._unrated.draw(len(batch), np.random.default_rng((loader.seed, 1)), torch.device("cpu"))
+    drawn = method._unrated.draw(len(batch), torch.device("cpu"))
+    method.begin_epoch(1)
     total = 0.0
     rated = zip(batch.users, batch.items, batch["levels"], batch["biased"], strict=True)
     for user, item, level, biased in rated:

@@ -31,6 +31,12 @@ CASES = {
     "din": {"batch_size": 128},
     "causald": {"groups": 2, "batch_size": 128, "counterfactuals": 16},
     "meal": {"base": "deepfm", "groups": 2, "batch_size": 128},
+    "umf": {"negatives": "sampled"},
+    "biif": {},
+    "alter_opt": {"detach_item": False},
+    "relmf": {},
+    "unbiased_bpr": {},
+    "autodebias_implicit": {},
 }
 
 
@@ -123,6 +129,24 @@ def test_a_checkpoint_of_other_data_split_or_method_is_refused(split, tmp_path):
             methods.MF(max_epochs=2).fit(changed, checkpoint=tmp_path, resume=True)
     with pytest.raises(storage.CheckpointError, match="method is 'mf' there, 'mf_combine' here"):
         methods.MFCombine(max_epochs=2).fit(split, checkpoint=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_a_student_of_another_teacher_is_refused(split, tmp_path):
+    teacher, other = (methods.MF(max_epochs=2).fit(split) for _ in range(2))
+    with torch.no_grad():
+        other.model_.item_bias += 0.1
+    methods.KDLabel(max_epochs=2, debiased_teacher=teacher, initial=teacher).fit(split, checkpoint=tmp_path)
+    again = methods.KDLabel(max_epochs=2, debiased_teacher=other, initial=teacher)
+    with pytest.raises(storage.CheckpointError, match=r"debiased_teacher as fitted is 'mf \w+' there, 'mf \w+' here$"):
+        again.fit(split, checkpoint=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_a_name_that_now_means_other_settings_is_refused(split, tmp_path, monkeypatch):
+    options = {"max_epochs": 2, "biased_teacher": "mf", "debiased_teacher": methods.IPS(max_epochs=2)}
+    methods.InterD(**options).fit(split, checkpoint=tmp_path)
+    monkeypatch.setattr("debiasrec.methods.presets.preset", lambda *names: {"lr": 0.02})
+    with pytest.raises(storage.CheckpointError, match="biased_teacher as fitted"):
+        methods.InterD(**options).fit(split, checkpoint=tmp_path, resume=True)
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(split, tmp_path):

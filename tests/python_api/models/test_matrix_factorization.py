@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from debiasrec.models import MatrixFactorization, Model, sampled_pairs
+from debiasrec.models import FairLists, MatrixFactorization, Model, OrdinalFactorization, sampled_pairs
 
 
 def test_score_is_dot_product_plus_biases_plus_offset():
@@ -32,6 +33,13 @@ def test_initial_values_depend_on_the_seed_alone_and_have_the_stated_spread():
     assert not torch.equal(first.user_factors, other.user_factors)
     assert abs(float(first.user_factors.detach().std()) / np.sqrt(2 / 8000) - 1) < 0.02
     assert abs(float(first.item_factors.detach().std()) / np.sqrt(2 / 500) - 1) < 0.05
+
+
+@pytest.mark.parametrize("model", [FairLists, OrdinalFactorization])
+def test_factor_tables_alone_make_no_other_model(model):
+    tables = MatrixFactorization(2, 3, 1).block(torch.arange(2), torch.arange(3))
+    with pytest.raises(ValueError, match=f"{model.__name__} is made of more than factor tables"):
+        model.of(tables)
 
 
 def test_sampled_pairs_cover_all_pairs_evenly():

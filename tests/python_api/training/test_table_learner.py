@@ -9,13 +9,18 @@ from debiasrec.training import TableLearner
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_steps_are_those_of_torch(optimizer, weight_decay):
-    tables = {"a": torch.randn(4, 2, dtype=torch.float64), "b": torch.randn(3, dtype=torch.float64)}
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    tables = {"a": draw(4, 2), "b": draw(3)}
     expected = {name: table.clone().requires_grad_() for name, table in tables.items()}
     learner = TableLearner(tables, optimizer=optimizer, lr=0.1, weight_decay=weight_decay)
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
     other = kind(expected.values(), lr=0.1, weight_decay=weight_decay)
     for _ in range(3):
-        gradients = [torch.randn_like(table) for table in tables.values()]
+        gradients = [draw(*table.shape) for table in tables.values()]
         for table, gradient in zip(expected.values(), gradients, strict=True):
             table.grad = gradient.clone()
         other.step()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from debiasrec.data import Dataset, Interactions, Split
+from debiasrec.evaluation import validation_value
+from debiasrec.propensity import NaiveBayesPropensity, PopularityPropensity
 from debiasrec.training import make_validator
 
 
@@ -32,6 +35,16 @@ def user_times_ten_plus_item(users, items):
     return (10.0 * users + items).float()
 
 
+class Scores:
+    """What `validation_value` asks of a fitted method."""
+
+    name = "scores"
+    encode = staticmethod(encode)
+
+    def predict(self, users, items):
+        return user_times_ten_plus_item(torch.tensor(users), torch.tensor(items)).numpy()
+
+
 def test_auc_and_mse_equal_scikit_learn():
     uniform = part([5, 1, 4, 2])
     split, scores = split_of(uniform=uniform), 11.0 * np.arange(4)
@@ -39,6 +52,22 @@ def test_auc_and_mse_equal_scikit_learn():
     mse = make_validator(split, encode, "mse", "cpu")(user_times_ten_plus_item)
     assert auc == pytest.approx(roc_auc_score([1, 0, 1, 0], scores))
     assert mse == pytest.approx(mean_squared_error([1, -1, 1, -1], scores))
+
+
+def test_a_biased_part_counts_by_inverse_propensity_and_a_uniform_one_evenly():
+    biased, uniform = part([5, 1, 4, 2]), part([5, 1, 1, 2])
+    split = dataclasses.replace(split_of(biased), uniform_train=uniform)
+    weights = 1 / NaiveBayesPropensity().fit(split).predict(biased.users, biased.items, biased.ratings)
+    squares = (Scores().predict(biased.users, biased.items) - encode(biased.ratings)) ** 2
+    value = make_validator(split, encode, "snips_mse", "cpu")(user_times_ten_plus_item)
+    assert value == pytest.approx(np.average(squares, weights=weights))
+    assert np.ptp(weights) > 0
+    assert validation_value(Scores(), split, "snips_mse") == pytest.approx(value)
+    popular = 1 / PopularityPropensity().fit(split).predict(biased.users, biased.items, biased.ratings)
+    without = make_validator(split_of(biased), encode, "snips_mse", "cpu")(user_times_ten_plus_item)
+    assert without == pytest.approx(np.average(squares, weights=popular))
+    even = make_validator(split_of(biased, uniform), encode, "snips_mse", "cpu")(user_times_ten_plus_item)
+    assert even == make_validator(split_of(biased, uniform), encode, "mse", "cpu")(user_times_ten_plus_item)
 
 
 def test_ties_count_half():

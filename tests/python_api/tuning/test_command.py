@@ -8,6 +8,7 @@ import pytest
 
 import debiasrec
 from debiasrec.cli import main
+from debiasrec.experiments import EXPERIMENTS, Arm, Experiment
 
 FAST = ["--set", "max_epochs=2", "--set", "factors=2"]
 
@@ -29,6 +30,36 @@ def test_every_method_gets_as_many_trials_and_its_entry_is_printed_and_kept(tmp_
     entry = json.loads((tmp_path / "ips.json").read_text())["simulated/autodebias"]
     assert entry["params"]["max_epochs"] == 2
     assert entry["record"]["tuned"].startswith("TPE, 3 trials")
+
+
+def test_every_method_of_an_experiment_is_searched_alike_and_twins_go_first(tmp_path, monkeypatch):
+    asked = []
+
+    def recorded(method, split, **options):
+        asked.append((method, split.name, options["trials"], options["options"]))
+        return debiasrec.tune(method, split, trials=1, options={"max_epochs": 1})
+
+    monkeypatch.setattr("debiasrec.cli.tuning.tune_method", recorded)
+    arms = {
+        "weighed": Arm("bal_mf", {"target": "signed", "balance": 0.1}),
+        "weighed more": Arm("bal_mf", {"target": "signed", "balance": 0.5}),
+        "mf": Arm("mf", {"target": "signed", "lr": 0.02}),
+        "from mf": Arm("mf_tfrom"),
+    }
+    experiment = Experiment("tiny", "A tiny experiment", "none", "interd", (("debiased", "uauc"),), arms)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", experiment)
+    args = ["tune", "--experiment", "tiny", "--trials", "7", "--set", "mf.lr=0.1", "--out", str(tmp_path)]
+    assert main(args) == 0
+    assert asked == [
+        ("mf", "interd", 7, {"target": "signed", "lr": 0.1}),
+        ("bal_mf", "interd", 7, {"target": "signed"}),
+    ]
+
+
+def test_methods_and_an_experiment_exclude_each_other(tmp_path, capsys):
+    for named in ([], ["mf", "--experiment", "bal-table2"]):
+        assert main(["tune", *named, "--out", str(tmp_path)]) == 2
+        assert "methods or --experiment" in capsys.readouterr().err
 
 
 def test_an_interrupted_search_says_how_to_go_on_and_does(tmp_path, monkeypatch, capsys):

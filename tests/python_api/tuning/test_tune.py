@@ -84,6 +84,24 @@ def test_a_resumed_search_makes_the_trials_of_an_uninterrupted_one(split, tmp_pa
     assert len(json.loads((tmp_path / "mf.trials.json").read_text())["trials"]) == 14
 
 
+def test_a_balanced_method_also_tries_the_settings_of_its_twin_and_goes_by_its_criterion(split, tmp_path):
+    twin = debiasrec.tune("ips", split, trials=3, options={**SMALL, "criterion": "mse"}, out=tmp_path)
+    tuning = debiasrec.tune("bal_ips", split, trials=3, options=SMALL, out=tmp_path)
+    first, second = params(tuning)[:2]
+    start = debiasrec.methods.make("bal_ips", **SMALL)
+    assert first == {option: getattr(start, option) for option in tuning.space}
+    shared = {"lr": twin.best["params"]["lr"], "l2": twin.best["params"]["l2"]}
+    assert second == {**first, **shared} != first
+    assert tuning.criterion == "mse"
+    (entry,) = tuning.entry().values()
+    assert entry["params"]["criterion"] == "mse"
+    assert entry["record"]["trials"] == 3
+    assert entry["record"]["tuned"].startswith("TPE, 3 trials, the second with the settings of ips,")
+    # Without a search for the twin it is the twin's preset, here its defaults.
+    assert debiasrec.tune("bal_ips", split, trials=1, options=SMALL).criterion == "auc"
+    assert debiasrec.tune("bal_ips", split, trials=1, options={**SMALL, "criterion": "mse"}).criterion == "mse"
+
+
 def test_another_seed_searches_elsewhere(split):
     one, two = (debiasrec.tune("mf", split, trials=3, seed=seed, options=SMALL) for seed in (0, 1))
     assert params(one)[1:] != params(two)[1:]
@@ -130,6 +148,20 @@ def test_every_range_lies_in_what_the_option_takes(name):
     for option, searched in search_space(debiasrec.methods.make(name)).items():
         values = (searched.low, searched.high) if isinstance(searched, Interval) else searched
         assert all(declared[option].holds(value) for value in values), (name, option)
+
+
+def test_beside_sums_of_weighted_errors_l2_is_searched_up_to_a_hundred():
+    for name in ("mf_ips_ltd", "nf_dr_ltd", "ips", "bal_ips"):
+        assert 100.0 in search_space(debiasrec.methods.make(name, reduction="sum"))["l2"]
+
+
+def test_the_criterion_of_a_method_without_epochs_is_its_own_too(split):
+    options = {"iterations": 2, "target": "stars", "criterion": "mse"}
+    tuning = debiasrec.tune("cpt_v", split, trials=1, options=options)
+    model = debiasrec.methods.make("cpt_v", **options).fit(split)
+    rows = split.uniform_validation
+    error = float(np.mean((model.predict(rows.users, rows.items) - rows.ratings) ** 2))
+    assert tuning.best["value"] == pytest.approx(error, rel=1e-5)
 
 
 def test_every_listed_option_belongs_to_a_method():

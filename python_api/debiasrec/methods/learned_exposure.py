@@ -1,0 +1,101 @@
+"""What the methods share that learn relevance and exposure from clicks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import debias_ext
+from debiasrec.data.validation import as_indices
+from debiasrec.methods.implicit import Implicit
+from debiasrec.methods.options import flag, number
+from debiasrec.methods.trained import Learner
+from debiasrec.models.exposure import MixedExposure
+from debiasrec.training.learner import TableLearner
+from debiasrec.training.loader import Batch
+
+if TYPE_CHECKING:
+    from debiasrec.training.loop import TrainingRun
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LearnedExposure(Implicit):
+    """The likelihood of clicks under relevance sigmoid(s) and the exposure x of a `MixedExposure` with parameters phi.
+
+        L = mean of -R log(x p) - (1 - R) log(1 - x p),    p = sigmoid(s)
+
+    Args:
+        exposure_lr, exposure_decay: learning rate and weight decay of phi (the decay is a part of the gradient).
+        detach_item: take the item factors in x for constants; else they learn through x too.
+
+    Attributes (after fit):
+        exposure_: the exposure model of the last epoch.
+    """
+
+    exposure_lr: float = number(0.01, above=0)
+    exposure_decay: float = number(0.0, least=0)
+    detach_item: bool = flag(True)
+
+    def learners(self, device: str | torch.device) -> dict[str, Learner]:
+        """The rating model and the exposure model."""
+        self.exposure_ = MixedExposure(
+            self.n_users_, self.factors, self.popularity_, seed=(self.seed, 0, 1), device=device
+        )
+        rating = (
+            self._row_learner(self.model_, self.lr, self.l2, "exposure")
+            if self.detach_item
+            else self._loss_learner(self.model_, self.lr, self.l2)
+        )
+        tables, rate, decay = self.exposure_.tables(), self.exposure_lr, self.exposure_decay
+        exposure = TableLearner(tables, optimizer=self.optimizer, lr=rate, weight_decay=decay)
+        return {"rating": rating, "exposure": exposure}
+
+    def one_pass(self) -> bool:
+        """Two models learn."""
+        return False
+
+    def exposures(self, batch: Batch) -> Tensor:
+        """x, [B], differentiable in phi, and in the item factors unless they are detached."""
+        q = self.model_.item_factors
+        return self.exposure_(q.detach() if self.detach_item else q, batch.users, batch.items)
+
+    def clicks_loss(self, batch: Batch, exposures: Tensor) -> Tensor:
+        """L of the batch, differentiable in the tables and the exposures."""
+        scores = self.model_.score(batch.users, batch.items)
+        return debias_ext.exposure_loss(scores, batch["targets"], exposures, reduction=self.reduction)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """L of the batch."""
+        return self.clicks_loss(batch, self.exposures(batch))
+
+    def rating_step(self, batch: Batch, exposures: Tensor) -> Tensor:
+        """A step of the rating model down L; returns L, detached."""
+        learner, scale = self.learners_["rating"], self._l2_scale(len(batch), 1.0)
+        if self.detach_item:
+            given = replace(batch, columns={**batch.columns, "exposures": exposures.detach()})
+            return learner.step(given, batch["targets"], None, scale=scale)
+        loss = self.clicks_loss(batch, exposures)
+        learner.update(loss, batch, scale=scale)
+        return loss.detach()
+
+    def exposure_gradients(self, loss: Tensor) -> list[Tensor]:
+        """The gradients of a loss to phi."""
+        return list(torch.autograd.grad(loss, list(self.exposure_.tables().values()), retain_graph=True))
+
+    @torch.no_grad()
+    def predict_exposure(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Exposures of pairs, float32 [n].
+
+        Args:
+            users, items: integer [n], inside indices.
+        """
+        pair = (torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items)))
+        return self.exposure_(self.model_.item_factors, *pair).numpy()
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        self.exposure_.to_("cpu")
