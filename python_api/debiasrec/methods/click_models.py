@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from debiasrec.methods.clicks import ClickMethod
+from debiasrec.models import DeepFM, Model
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -23,6 +24,7 @@ class PlainDeepFM(ClickMethod):
     """DeepFM, trained on all clicks alike."""
 
     base: ClassVar[str] = "deepfm"
+    model_class: ClassVar[type[Model]] = DeepFM
     name: ClassVar[str] = "deepfm"
     summary: ClassVar[str] = "DeepFM on clicks in time order; no correction"
     source: ClassVar[str] = "Guo et al., DeepFM, IJCAI 2017"

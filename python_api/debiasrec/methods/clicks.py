@@ -15,7 +15,7 @@ from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.looped import Looped
 from debiasrec.methods.options import choice, flag, number, whole
-from debiasrec.models import DIN, ClickModel, DeepFM, Samples, Sequences
+from debiasrec.models import DIN, ClickModel, DeepFM, Model, Samples, Sequences
 from debiasrec.models.clicks import Encoded
 from debiasrec.training.learner import ClickLearner
 from debiasrec.training.loader import Batch, FlatLoader
@@ -57,6 +57,7 @@ class ClickMethod(Looped):
 
     base: ClassVar[str]
     sequential: ClassVar[bool] = True
+    model_class: ClassVar[type[Model]] = DIN
 
     target: str = choice("binary", "binary")
     factors: int = whole(8)

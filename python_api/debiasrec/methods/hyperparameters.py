@@ -16,8 +16,6 @@ class LoopParameters:
     Args:
         lr: learning rate.
         optimizer: "adam", "sgd" or "adagrad".
-        max_epochs: upper limit.
-        patience: epochs without improvement before stopping; the best epoch is restored.
     """
 
     lr: float = number(0.01, above=0)
@@ -42,8 +40,6 @@ class Hyperparameters(LoopParameters):
         batch_size: rated pairs per flat batch.
         user_block, item_block: rows per block.
         reduction: "mean" or "sum" of the errors of a step.
-        max_epochs: upper limit.
-        patience: epochs without improvement before stopping; the best epoch is restored.
         criterion: watched on the uniform validation part, else on the biased one: "auc", "mse" or "snips_mse" (see
             `debiasrec.training.validation.validation_weights`); for clicks "snips_dcg", "ips_dcg", "naive_dcg" or, with
             known exposures, "oracle_dcg" (see `debiasrec.training.click_validation.ClickValidator`).
