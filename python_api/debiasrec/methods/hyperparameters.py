@@ -16,6 +16,8 @@ class LoopParameters:
     Args:
         lr: learning rate.
         optimizer: "adam", "sgd" or "adagrad".
+        max_epochs: upper limit.
+        patience: epochs without improvement before stopping; the best epoch is restored.
     """
 
     lr: float = number(0.01, above=0)
