@@ -46,6 +46,8 @@ class Adam:
         self.steps = torch.zeros((), dtype=torch.int64)
         self.first = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
         self.second = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
+        # Kept: fresh memory of the size of a table costs more in page faults than the arithmetic.
+        self.scratch = [torch.empty_like(table, requires_grad=False) for table in self.tables]
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimiser's own state by name, live."""
@@ -62,14 +64,15 @@ class Adam:
         beta1, beta2 = self.betas
         rate = self.lr / (1.0 - beta1**steps)
         scale = (1.0 - beta2**steps) ** 0.5
-        for table, gradient, first, second in zip(self.tables, gradients, self.first, self.second, strict=True):
-            first.mul_(beta1).add_(gradient * (1.0 - beta1))
+        state = zip(self.tables, gradients, self.first, self.second, self.scratch, strict=True)
+        for table, gradient, first, second, scratch in state:
+            first.mul_(beta1).add_(torch.mul(gradient, 1.0 - beta1, out=scratch))
             second.mul_(beta2).add_(gradient.mul_(gradient).mul_(1.0 - beta2))
             # 1 / (1 / sqrt): torch.sqrt calls a vendor library, which starts threads for a few thousand elements and
             # does not promise correct rounding. A second moment of 0 still gives 0.
             root = torch.rsqrt(second, out=gradient).reciprocal_()
             denominator = root.div_(scale).add_(self.eps)
-            table.sub_(first.div(denominator).mul_(rate))
+            table.sub_(torch.div(first, denominator, out=scratch).mul_(rate))
 
 
 class Adagrad:
