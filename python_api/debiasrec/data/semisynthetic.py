@@ -61,7 +61,7 @@ def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, l2: float = L2, 
         exposure[u,i]:  is the pair rated?        relevance[u,i]:  is it rated, and positive?
 
     and for every pair O ~ Bernoulli(exposure), R ~ Bernoulli(relevance), click = O R. All randomness follows from the
-    seed. Memory: about 60 bytes a pair, 0.6 GB for 3,000 users and 3,000 items.
+    seed. Memory: about 80 bytes a pair, 0.7 GB for 3,000 users and 3,000 items.
 
     Args:
         ratings: whose biased ratings the models are fitted to.
