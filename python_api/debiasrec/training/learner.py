@@ -11,7 +11,7 @@ from torch import Tensor
 import debias_ext
 from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.loader import Batch, FlatLoader
-from debiasrec.training.optimizer import make_optimizer
+from debiasrec.training.optimizer import dense, make_optimizer
 
 
 class RowLearner:
@@ -228,8 +228,8 @@ class TableLearner:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One step; the gradients, one per table in order, are overwritten."""
+        """One step; the gradients, one per table in order, dense or sparse, are overwritten."""
         if self.weight_decay:
-            for table, gradient in zip(self.tables.values(), gradients, strict=True):
-                gradient.add_(table * self.weight_decay)
+            pairs = zip(self.tables.values(), gradients, strict=True)
+            gradients = [(table * self.weight_decay).add_(dense(gradient)) for table, gradient in pairs]
         self.optimizer.step(gradients)

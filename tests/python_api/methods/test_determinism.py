@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -27,8 +29,11 @@ def larger_split():
     return load("simulated", n_users=6000, n_items=50, density=0.1, uniform_per_user=5).split("interd", 0)
 
 
-@pytest.mark.parametrize("batching", ["flat", "block"])
-@pytest.mark.parametrize("name", ["mf", "wmf", "ips", "snips", "cause", "mf_pd", "interd"])
+EITHER = ("mf", "wmf", "ips", "snips", "cause", "mf_pd", "interd")
+FLAT = ("bpr", "relmf", "umf", "biif")
+
+
+@pytest.mark.parametrize(("name", "batching"), [*product(EITHER, ("flat", "block")), *product(FLAT, ("flat",))])
 def test_the_number_of_threads_does_not_change_a_bit(larger_split, name, batching, one_and_two_threads):
     # 6,000 users: tables and batches large enough for torch and for the operators to share the work.
     optimizer = {"optimizer": "adam"} if batching == "flat" else {"optimizer": "sgd", "lr": 1e-3, "reduction": "sum"}
