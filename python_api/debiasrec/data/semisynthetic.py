@@ -109,7 +109,10 @@ def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, l2: float = L2, 
         rating_scale=(0.0, 1.0),
         threshold=1.0,
         truth=Truth(relevance=relevance, exposure=exposure, expected_rating=relevance),
-        notes=(f"clicks sampled from models of {len(rows):,} ratings of {ratings.name}, seed {seed}",),
+        notes=(
+            f"clicks sampled from models of {len(rows):,} ratings of {ratings.name}, seed {seed}",
+            'the biased rows are clicks alone: methods of clicks take their negative pairs by negatives="all"',
+        ),
     )
 
 
