@@ -48,7 +48,10 @@ def main() -> None:
         seconds.append((middle - begin, time.perf_counter() - middle))
         if abs(ours - theirs) > TOLERANCE * abs(theirs):
             raise UnequalResults(f"epoch {number}: loss {ours:g}, in plain torch {theirs:g}")
-        print(f"epoch {number}: loss {ours:.6f} and {theirs:.6f}, {seconds[-1][0]:.3f} s and {seconds[-1][1]:.3f} s")
+        print(
+            f"epoch {number}: loss {ours:.6f} and {theirs:.6f}, {seconds[-1][0]:.3f} s and {seconds[-1][1]:.3f} s",
+            flush=True,
+        )
     mine, other = (summary(list(side)).p50 for side in zip(*seconds, strict=True))
     print(f"{options.data}: {mine:.3f} s an epoch, plain torch {other:.3f} s, {other / mine:.1f}x")
 

@@ -25,7 +25,7 @@ L2, EPOCHS = 10.0, 20
 LEAST_PER_USER, LEAST_PER_ITEM, LARGEST = 10, 8, 3000
 
 
-def load_semi_synthetic(root: str | PathLike | None = None, *, seed: int = 0) -> Dataset:
+def load_semi_synthetic(root: str | PathLike | None = None, *, l2: float = L2, seed: int = 0) -> Dataset:
     """Read real ratings and make a semi-synthetic set of them, as ``semi_synthetic`` does.
 
     The folder holds ``u.data`` (MovieLens 100K: user, item, rating and time, separated by tabs) or
@@ -34,13 +34,13 @@ def load_semi_synthetic(root: str | PathLike | None = None, *, seed: int = 0) ->
 
     Args:
         root: the folder.
-        seed: as in ``semi_synthetic``.
+        l2, seed: as in ``semi_synthetic``.
 
     Returns:
         As ``semi_synthetic``.
 
     Raises:
-        DebiasRecError: missing or malformed files, or a bad seed.
+        DebiasRecError: missing or malformed files, or an option out of range.
     """
     expected = [" or ".join(source.file for source in SOURCES)]
     path = folder("semi_synthetic", root, expected)
@@ -50,10 +50,10 @@ def load_semi_synthetic(root: str | PathLike | None = None, *, seed: int = 0) ->
             break
     else:
         raise missing_files("semi_synthetic", path, expected)
-    return semi_synthetic(from_frame(rows, rating_scale=(1.0, 5.0), threshold=4.0, name=source.name), seed=seed)
+    return semi_synthetic(from_frame(rows, rating_scale=(1.0, 5.0), threshold=4.0, name=source.name), l2=l2, seed=seed)
 
 
-def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, seed: int = 0) -> Dataset:
+def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, l2: float = L2, seed: int = 0) -> Dataset:
     """Sample clicks from exposure and relevance models of real ratings.
 
     Logistic matrix factorisations of all pairs give the truth,
@@ -61,11 +61,13 @@ def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, seed: int = 0) -
         exposure[u,i]:  is the pair rated?        relevance[u,i]:  is it rated, and positive?
 
     and for every pair O ~ Bernoulli(exposure), R ~ Bernoulli(relevance), click = O R. All randomness follows from the
-    seed. Memory: about 60 bytes a pair, 0.6 GB for 3,000 users and 3,000 items.
+    seed. Memory: about 80 bytes a pair, 0.7 GB for 3,000 users and 3,000 items.
 
     Args:
         ratings: whose biased ratings the models are fitted to.
         factors: of both models.
+        l2: coefficient of half the squared norm of their factors, > 0; the larger, the more exposure and relevance are
+            a matter of the user and of the item alone. The default fits held-out pairs of MovieLens 100K best.
         seed: >= 0, of the models and of the samples.
 
     Returns:
@@ -80,12 +82,14 @@ def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, seed: int = 0) -
     for name, value, least in (("factors", factors, 1), ("seed", seed, 0)):
         if not is_whole(value) or value < least:
             raise DebiasRecError(f"{name} must be a whole number >= {least}, got {value!r}")
+    if not 0 < l2 < np.inf:
+        raise DebiasRecError(f"l2 must be a finite number > 0, got {l2!r}")
     shape = ratings.n_users, ratings.n_items
     rows = ratings.biased
     streams = [int(stream) for stream in np.random.SeedSequence(seed).generate_state(3)]
     positives = rows.take(ratings.positives(rows.ratings))
     exposure, relevance = (
-        logistic_mf(part.pairs(shape[1]), *shape, factors=factors, l2=L2, epochs=EPOCHS, seed=stream)
+        logistic_mf(part.pairs(shape[1]), *shape, factors=factors, l2=l2, epochs=EPOCHS, seed=stream)
         for part, stream in ((rows, streams[0]), (positives, streams[1]))
     )
     rng = np.random.default_rng(streams[2])
@@ -105,7 +109,10 @@ def semi_synthetic(ratings: Dataset, *, factors: int = FACTORS, seed: int = 0) -
         rating_scale=(0.0, 1.0),
         threshold=1.0,
         truth=Truth(relevance=relevance, exposure=exposure, expected_rating=relevance),
-        notes=(f"clicks sampled from models of {len(rows):,} ratings of {ratings.name}, seed {seed}",),
+        notes=(
+            f"clicks sampled from models of {len(rows):,} ratings of {ratings.name}, seed {seed}",
+            'the biased rows are clicks alone: methods of clicks take their negative pairs by negatives="all"',
+        ),
     )
 
 

@@ -22,9 +22,17 @@ RANKING = tuple(("debiased", f"{metric}@{k}") for metric in ("dcg", "map") for k
 DCG = (("debiased", "dcg@3"),)
 METHODS = ("relmf", "expomf", "cjmf", "autodebias_implicit", "ceb", "bpr", "umf", "biif")
 BILEVEL = ("joint_opt", "alter_opt", "biopt2", "biif")
-# The published batches of the large set; every pair without a click is a negative one.
-ALL_PAIRS = {"negatives": "all", "batch_size": 8192}
-EVERY_PAIR = ("relmf", "ceb", "umf", *BILEVEL)
+# Of the paper, with the batches of its large set and half its epochs; a pair without a click is a negative one.
+ALL_PAIRS = {"negatives": "all", "factors": 50, "lr": 1e-3, "batch_size": 8192, "max_epochs": 50}
+EXPOSURE = {**ALL_PAIRS, "exposure_lr": 1e-3}
+SETTINGS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("relmf", "umf", "bpr"), ALL_PAIRS),
+    **dict.fromkeys(("ceb", "joint_opt", "alter_opt"), EXPOSURE),
+    **{name: {**EXPOSURE, "step_lr": None} for name in ("biif", "biopt2")},
+    "autodebias_implicit": {"negatives": "all"},
+    "cjmf": {"max_epochs": 15},
+    "expomf": {},
+}
 EVERY = 5  # epochs between correlations
 GROUPS = 10
 LEAST = 1e-6  # exposure that a variance is stated for
@@ -34,7 +42,7 @@ Figures = dict[tuple[str, str], float]
 
 
 def _all_pairs(*methods: str) -> dict[str, Arm]:
-    return {name: Arm(name, ALL_PAIRS if name in EVERY_PAIR else {}) for name in methods}
+    return {name: Arm(name, SETTINGS[name]) for name in methods}
 
 
 def correlations(model: Method, split: Split) -> Figures:
@@ -181,7 +189,7 @@ EXPERIMENTS = (
             for name in ("exposure", "ips", "low_variance")
             for number in range(1, GROUPS + 1)
         ),
-        arms=rows("umf"),
+        arms={"umf": Arm("umf", {"negatives": "all"})},
         ks=(3,),
         measure=gradient_variances,
         figure=Figure(_by_group, "pairs by exposure, ten groups"),

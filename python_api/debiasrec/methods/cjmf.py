@@ -133,28 +133,32 @@ class CJMF(Implicit):
     def estimates(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """p^ and x^ of pairs, [B] each: of model c for a click of part c, else the mean of all."""
         part = self._parts.of(users, items)
-        found = (self.base_.each(users, items), self._exposures(users, items))
+        found = (self.base_.each(users, items), self._exposures(items))
         own = [each.gather(0, part.clamp(min=0)[None])[0] for each in found]
         chosen = [torch.where(part >= 0, mine, each.mean(0)) for mine, each in zip(own, found, strict=True)]
         return chosen[0].clamp(*BOUNDS), chosen[1].clamp(*BOUNDS)
 
-    def _exposures(self, users: Tensor, items: Tensor) -> Tensor:
-        copies = torch.arange(self.copies, device=users.device)
-        logits = self._logits(self.base_, items, copies, self.base_.rows(users, items, copies)[1], None)
-        return torch.sigmoid(logits).reshape(self.copies, -1)
+    def _exposures(self, items: Tensor) -> Tensor:
+        copies = torch.arange(self.copies, device=items.device)
+        return torch.sigmoid(self._logits(items, copies, None)).reshape(self.copies, -1)
 
-    def _logits(
-        self, model: StackedFactors, items: Tensor, copies: Tensor, rows: Tensor, plus: StackedExposure | None
-    ) -> Tensor:
-        count = len(copies)
-        which = copies.repeat_interleave(len(items))
-        return self.exposure_.logits(model.item_factors.detach(), rows, items.repeat(count), which, plus)
+    def _logits(self, items: Tensor, copies: Tensor, plus: StackedExposure | None) -> Tensor:
+        """The logits of the exposures of the copies, copy by copy: made once an item, then handed to its pairs."""
+        distinct, place = torch.unique(items, return_inverse=True)
+        count, width = len(copies), len(distinct)
+        rows, which = self.base_.rows(distinct, distinct, copies)[1], copies.repeat_interleave(width)
+        factors = self.base_.item_factors.detach()
+        table = self.exposure_.logits(factors, rows, distinct.repeat(count), which, plus)
+        index = (torch.arange(count, device=items.device)[:, None] * width + place).flatten()
+        # Scores without factors: a gather whose gradient is summed in a fixed order.
+        none = factors.new_empty(len(table), 0)
+        return debias_ext.mf_score(none, none, index, index, table)
 
     def _base_step(self, batch: Batch, copies: Tensor) -> None:
         wide = self._widen(batch, self.base_, copies, exposures=batch["seen"])
         size, clicks = len(batch), wide["targets"]
         self.learners_["base"].step(wide, clicks, wide["weights"], scale=1 / size)
-        logits = self._logits(self.base_, batch.items, copies, wide.items, None)
+        logits = self._logits(batch.items, copies, None)
         relevance = batch["relevance"].repeat(len(copies))
         loss = debias_ext.relmf_loss(logits, clicks, relevance, form="log", reduction="sum") / size
         self._descend("exposure", self.exposure_, loss)
@@ -163,7 +167,7 @@ class CJMF(Implicit):
         wide = self._widen(batch, self.model_, copies, exposures=batch["seen"])
         size, clicks = len(batch), wide["targets"]
         value = self.learners_["rating"].step(wide, clicks, wide["weights"], scale=1 / size)
-        logits = self._logits(self.base_, batch.items, copies, wide.items, self._residual)
+        logits = self._logits(batch.items, copies, self._residual)
         relevance = batch["relevance"].repeat(len(copies))
         loss = debias_ext.exposure_loss(logits, clicks, relevance, reduction="sum") / size
         self._descend("residual", self._residual, loss)
@@ -191,8 +195,8 @@ class CJMF(Implicit):
         Args:
             users, items: integer [n], inside indices.
         """
-        pair = (torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items)))
-        return self._exposures(*pair).mean(0).numpy()
+        as_indices(users, "users")
+        return self._exposures(torch.tensor(as_indices(items, "items"))).mean(0).numpy()
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)

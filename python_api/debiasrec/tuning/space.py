@@ -72,6 +72,9 @@ OPTIONS: Space = {
     "strength": Interval(0.1, 1.0, log=False),
     "gamma": Interval(1e-6, 0.5),
     "clusters": (5, 10, 20),
+    # ExpoMF, CEB
+    "precision": Interval(0.1, 10.0),
+    "likelihood": Interval(1.0, 1e2),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
 from debiasrec.data import Dataset, load, semi_synthetic
 from debiasrec.data.logistic_mf import logistic_mf
@@ -94,3 +95,12 @@ def test_bad_options_are_refused(ratings):
         semi_synthetic(ratings, seed=-1)
     with pytest.raises(DebiasRecError, match="factors must be a whole number >= 1, got 0"):
         semi_synthetic(ratings, factors=0)
+    with pytest.raises(DebiasRecError, match=r"l2 must be a finite number > 0, got 0\.0"):
+        semi_synthetic(ratings, l2=0.0)
+
+
+def test_decayed_factors_leave_exposure_to_users_and_items(ratings):
+    smooth = logit(semi_synthetic(ratings, factors=4, l2=1e4).truth.exposure)
+    np.testing.assert_allclose(
+        smooth - smooth.mean(0), (smooth.mean(1) - smooth.mean())[:, None] + 0 * smooth, atol=0.01
+    )

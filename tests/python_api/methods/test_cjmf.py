@@ -39,7 +39,7 @@ def test_estimates_of_a_click_come_from_the_model_that_never_saw_it(split):
     part = method._parts.of(users, items)
     assert sorted(part.bincount().tolist())[0] >= len(users) // 3
     relevance, seen = method.estimates(users, items)
-    every = method.base_.each(users, items).detach(), method._exposures(users, items).detach()
+    every = method.base_.each(users, items).detach(), method._exposures(items).detach()
     for found, each in zip((relevance, seen), every, strict=True):
         torch.testing.assert_close(found, each[part, torch.arange(len(part))].clamp(0.01, 0.99))
     drawn = method._parts.draw(1, 2, 1, torch.device("cpu"))
