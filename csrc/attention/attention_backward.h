@@ -72,7 +72,7 @@ struct Backward : Rows<Team, Storage> {
   DEBIAS_TEAM void slopes(int l, int64_t b, int64_t t, int64_t rows, T* sums) const {
     using A = AttentionActivation;
     const Layer<T>& layer = net.layers[l];
-    const T *hidden = net.hidden(l, net.args.hidden, b, t), *grad = net.hidden(l, to.hidden, b, t);
+    const T *hidden = net.hidden(l, tile.hidden, b, t), *grad = net.hidden(l, to.hidden, b, t);
     const int64_t stride = layer.stride;
     const Units<T> units = layer.units();
     T *out = tile.output, *extra = tile.extra;
@@ -95,7 +95,7 @@ struct Backward : Rows<Team, Storage> {
                             grad, layer.in_stride, layer.in_stride});
     if (!net.batch_statistics()) return;
     const Layer<T>& below = net.layers[l - 1];
-    const T* const hidden = net.hidden(l - 1, net.args.hidden, b, t);
+    const T* const hidden = net.hidden(l - 1, tile.hidden, b, t);
     this->apply(NormalSlopes<T>{hidden, grad, tile.output, tile.extra, below.stride, below.units()}, rows);
     this->add_columns(tile.output, rows, below.stride, sums + below.first_sums);
     this->add_columns(tile.extra, rows, below.stride, sums + below.second_sums);

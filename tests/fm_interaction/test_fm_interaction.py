@@ -99,10 +99,13 @@ def test_thread_count_does_not_change_a_bit(one_and_two_threads: None) -> None:
         assert all(torch.equal(one, other) for other in others)
 
 
-def test_nan_reaches_its_own_sample(device: Device) -> None:
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_reaches_its_own_sample(bad: float, device: Device) -> None:
     values = fields(device=device.tensors)
-    values[2, 1, 3] = torch.nan
-    assert fm_interaction(values).isnan().nonzero().flatten().tolist() == [2]
+    values[2, 1, 3] = bad
+    value, gradient = value_and_gradient(fm_interaction, values)
+    assert (~value.isfinite()).nonzero().flatten().tolist() == [2]
+    assert (~gradient.isfinite()).any(2).any(1).nonzero().flatten().tolist() == [2]
 
 
 BAD = [
