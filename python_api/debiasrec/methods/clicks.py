@@ -97,9 +97,11 @@ class ClickMethod(Looped):
             raise DebiasRecError(
                 f"method {self.name} needs the split {LEAVE_ONE_OUT!r} of clicks in time order, got {split.name!r}"
             )
+        rows = split.train
+        if not len(rows):
+            raise DebiasRecError(f"method {self.name}: no clicks to train on; with groups of users, ask for fewer")
         self._describe(split)
         extras = self.prepare(split, device)
-        rows = split.train
         sequences = click_sequences(split)
         self.model_: Any = BASES[self.base](
             sequences,
