@@ -123,9 +123,15 @@ def optional_number(name: str, value: object, bounds: str = "finite") -> float |
     return None if value is None else number(name, value, bounds)
 
 
-def propensity_bounds(clip_min: object, floor: object) -> tuple[float | None, float | None]:
-    """The checked options of losses with propensities; that they exclude each other is for the operators to say."""
-    return optional_number("clip_min", clip_min, "in (0, 1]"), optional_number("floor", floor, "in (0, 1)")
+def propensity_bounds(clip_min: object, floor: object, where: str = "{}") -> tuple[float | None, float | None]:
+    """The checked options of losses with propensities; that they exclude each other is for the operators to say.
+
+    `where` makes of their names what the caller wrote.
+    """
+    return (
+        optional_number(where.format("clip_min"), clip_min, "in (0, 1]"),
+        optional_number(where.format("floor"), floor, "in (0, 1)"),
+    )
 
 
 def integer(name: str, value: object, *, at_least: int | None = None) -> int:

@@ -72,7 +72,7 @@ struct Backward : Rows<Team, Storage> {
   DEBIAS_TEAM void slopes(int l, int64_t b, int64_t t, int64_t rows, T* sums) const {
     using A = AttentionActivation;
     const Layer<T>& layer = net.layers[l];
-    const T *hidden = net.hidden(l, net.args.hidden, b, t), *grad = net.hidden(l, to.hidden, b, t);
+    const T *hidden = net.hidden(l, tile.hidden, b, t), *grad = net.hidden(l, to.hidden, b, t);
     const int64_t stride = layer.stride;
     const Units<T> units = layer.units();
     T *out = tile.output, *extra = tile.extra;
@@ -95,7 +95,7 @@ struct Backward : Rows<Team, Storage> {
                             grad, layer.in_stride, layer.in_stride});
     if (!net.batch_statistics()) return;
     const Layer<T>& below = net.layers[l - 1];
-    const T* const hidden = net.hidden(l - 1, net.args.hidden, b, t);
+    const T* const hidden = net.hidden(l - 1, tile.hidden, b, t);
     this->apply(NormalSlopes<T>{hidden, grad, tile.output, tile.extra, below.stride, below.units()}, rows);
     this->add_columns(tile.output, rows, below.stride, sums + below.first_sums);
     this->add_columns(tile.extra, rows, below.stride, sums + below.second_sums);
@@ -193,9 +193,9 @@ DEBIAS_TEAM void store_gradients(const Team& team, const Network<Storage>& net, 
   team.each(layer.out * fan_in, [=](int64_t k) {
     const int64_t u = k / fan_in, input = k % fan_in % in, which = k % fan_in / in;  // of q, k, q - k and q * k
     const double* const at = weights + input * layer.stride + u;
-    const double parts[4] = {at[0], which ? at[part] : 0, which == 2 ? at[0] - at[part] : 0,
-                             which == 3 ? at[2 * part] : 0};
-    out[k] = rounded(parts[which]);
+    double sum = which == 1 ? at[part] : (which == 3 ? at[2 * part] : at[0]);
+    if (which == 2) sum -= at[part];
+    out[k] = rounded(sum);
   });
   const bool gates = net.dice() && !net.last(l);
   Storage* const bias = out + layer.out * fan_in;

@@ -37,7 +37,7 @@ struct Forward : Rows<Team, Storage> {
     if (l == 0 && n > 0) this->mix(b);
     for (int64_t t = 0; t < n; t += Team::rows) {
       const int64_t rows = n - t < Team::rows ? n - t : Team::rows;
-      T* const out = net.last(l) ? tile.output : net.hidden(l, net.args.hidden, b, t);
+      T* const out = net.last(l) ? tile.output : net.hidden(l, tile.hidden, b, t);
       if (l == 0) {
         team.product(Product<T>{this->keys(b, t, rows), d, 1, rows, d, tile.mixed, layer.stride, tile.base, 0, out,
                                 layer.stride, layer.stride});

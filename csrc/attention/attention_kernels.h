@@ -23,7 +23,7 @@ struct AttentionArgs {
   const Storage *queries, *keys, *parameters;  // [B, d]; [B, T, d]; layer by layer: weight, bias and, for Dice, alpha
   const int64_t* lengths;                      // values outside [0, T] are clamped
   // The forward pass writes hidden and scores, and statistics if they are the batch's; the backward pass reads them.
-  T* hidden;      // pre-activations of the hidden layers, one [B, T, stride] after the other
+  T* hidden;      // pre-activations of the hidden layers, one [B, T, stride] after the other; null: nobody wants them
   T* scores;      // [B, T]
   T* statistics;  // for Dice: mean and variance of each hidden layer, one after the other
   int64_t batch, steps, width;

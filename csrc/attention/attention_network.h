@@ -53,8 +53,9 @@ struct Network {
   AttentionArgs<Storage> args;
   Layer<T> layers[kMaxAttentionLayers];
   int64_t parameters, block_sums, block_size, blocks, widest;
-  T* sums;          // [blocks, block_sums]
-  int64_t* counts;  // valid positions of each block
+  int64_t sample_hidden;  // pre-activations of one sample
+  T* sums;                // [blocks, block_sums]
+  int64_t* counts;        // valid positions of each block
 
   DEBIAS_HD bool dice() const { return args.activation == AttentionActivation::dice; }
   DEBIAS_HD bool batch_statistics() const { return dice() && args.batch_statistics; }
@@ -70,8 +71,9 @@ struct Network {
     return end < args.batch ? end : args.batch;
   }
   DEBIAS_HD int64_t row(int64_t b, int64_t t) const { return b * args.steps + t; }
+  // Pre-activations that nobody wants are those of one sample.
   DEBIAS_HD T* hidden(int l, T* base, int64_t b, int64_t t) const {
-    return base + layers[l].hidden + row(b, t) * layers[l].stride;
+    return base + layers[l].hidden + row(args.hidden ? b : 0, t) * layers[l].stride;
   }
 };
 
@@ -81,15 +83,16 @@ Network<Storage> make_network(const AttentionArgs<Storage>& args, Arena& arena, 
   using T = accumulator_t<Storage>;
   Network<Storage> net{};
   net.args = args;
-  int64_t hidden = 0, statistics = 0, in = args.width;
+  int64_t statistics = 0, in = args.width;
   for (int l = 0; l < args.layers; ++l) {
     Layer<T>& layer = net.layers[l];
     const int64_t out = args.units[l], stride = attention_stride(out), in_stride = attention_stride(in);
     layer.in = in, layer.out = out, layer.in_stride = in_stride, layer.stride = stride;
-    layer.parameters = net.parameters, layer.statistics = statistics, layer.hidden = hidden;
+    layer.parameters = net.parameters, layer.statistics = statistics,
+    layer.hidden = (args.hidden ? args.batch : 1) * net.sample_hidden;
     const bool unit_gates = net.dice() && !net.last(l);
     net.parameters += out * (net.fan_in(l) + 1 + (unit_gates ? 1 : 0));
-    if (!net.last(l)) hidden += args.batch * args.steps * stride, statistics += 2 * out;
+    if (!net.last(l)) net.sample_hidden += args.steps * stride, statistics += 2 * out;
     layer.forward = arena.take<T>(net.parts(l) * in * stride);
     layer.backward = arena.take<T>((l == 0 ? 2 : 1) * out * in_stride);
     for (T** values : {&layer.bias, &layer.alpha, &layer.mean, &layer.scale, &layer.pull, &layer.stretch})

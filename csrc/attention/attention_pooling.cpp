@@ -119,13 +119,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_pooling(const Tensor& queri
                                                              const Tensor& lengths, const Tensor& parameters,
                                                              const std::vector<int64_t>& units,
                                                              const std::optional<Tensor>& given,
-                                                             const std::string& activation, double epsilon,
+                                                             const std::string& activation, double epsilon, bool keep,
                                                              bool validate) {
   const Inputs in = checked(queries, keys, lengths, parameters, units, activation, epsilon, validate);
   if (given) check_saved("statistics", *given, queries, in.statistic_values);
   const ScalarType wide = wide_type(queries);
   const Tensor out = torch::stable::new_empty(in.queries, {queries.size(0), queries.size(1)});
-  const Tensor hidden = torch::stable::new_empty(in.queries, {in.hidden_values}, wide);
+  // The batch's statistics are known after a pass over all positions, so these are kept in any case.
+  const bool kept = keep || (in.dice() && !given);
+  const Tensor hidden = torch::stable::new_empty(in.queries, {kept ? in.hidden_values : 0}, wide);
   const Tensor scores = torch::stable::new_empty(in.queries, {queries.size(0), keys.size(1)}, wide);
   const Tensor statistics = torch::stable::new_empty(in.queries, {given ? 0 : in.statistic_values}, wide);
   const Tensor used = given ? torch::stable::contiguous(*given) : statistics;
@@ -134,7 +136,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_pooling(const Tensor& queri
       [&] {
         dispatch_float(out.scalar_type(), [&](auto type) {
           using T = typename decltype(type)::type;
-          advise_huge_pages(output<T>(hidden), in.hidden_values);
+          advise_huge_pages(output<T>(hidden), hidden.numel());
           cpu::attention_pooling(in.args<T>(hidden, scores, used, !given), output<T>(out));
         });
       },
@@ -198,7 +200,7 @@ std::tuple<Tensor, Tensor, Tensor> attention_pooling_backward(
 STABLE_TORCH_LIBRARY_FRAGMENT(DEBIAS_NAMESPACE, m) {
   m.def(
       "attention_pooling(Tensor queries, Tensor keys, Tensor lengths, Tensor parameters, int[] units, "
-      "Tensor? given_statistics, str activation, float epsilon, bool validate) "
+      "Tensor? given_statistics, str activation, float epsilon, bool keep, bool validate) "
       "-> (Tensor out, Tensor hidden, Tensor scores, Tensor statistics)");
   m.def(
       "attention_pooling_backward(Tensor grad, Tensor hidden, Tensor scores, Tensor statistics, Tensor queries, "

@@ -16,6 +16,7 @@ struct Tile {
   T *mixed_back, *mixed_sums;        // its transpose [units, in_stride]; the sums of its gradient [d, stride]
   T *query, *cotangent;              // [d]
   T *sums, *more, *ones;             // [widest], [widest], [1]
+  T* hidden;                         // pre-activations of one sample, or of all
 };
 
 template <class Storage>
@@ -32,6 +33,7 @@ DEBIAS_HD Tile<accumulator_t<Storage>> make_tile(const Network<Storage>& net, Ar
   for (T** part : {&tile.query, &tile.cotangent}) *part = arena.take<T>(first.in);
   for (T** part : {&tile.sums, &tile.more}) *part = arena.take<T>(net.widest);
   tile.ones = arena.take<T>(1);
+  tile.hidden = net.args.hidden ? net.args.hidden : arena.take<T>(net.sample_hidden);
   return tile;
 }
 
@@ -80,7 +82,7 @@ struct Rows {
   DEBIAS_TEAM void activate(int l, int64_t b, int64_t t, int64_t rows) const {
     using A = AttentionActivation;
     const Layer<T>& layer = net.layers[l];
-    const T* const hidden = net.hidden(l, net.args.hidden, b, t);
+    const T* const hidden = net.hidden(l, tile.hidden, b, t);
     const Units<T> units = layer.units();
     switch (net.args.activation) {
       case A::relu: return apply(Activate<A::relu, T>{hidden, tile.input, layer.stride, units}, rows);

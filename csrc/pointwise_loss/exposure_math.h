@@ -70,14 +70,15 @@ struct ExposureLogit {
     using L = ExposureLimits<T>;
     constexpr T deep = T(60);
     const bool clicked = click > T(0);
-    const T smaller = s < t ? s : t, shift = clicked ? T(0) : (smaller > deep ? smaller : T(0));
+    const T smaller = s < t ? s : t, far = clicked || !(smaller > deep) ? T(0) : smaller;
+    const T shift = far > LogConstants<T>::largest ? LogConstants<T>::largest : far;
     const T lowest = clicked ? -L::log_linear : -L::steepest, back = shift > T(0) ? deep : T(0);
     const T moved_s = (s - shift) + back, moved_t = (t - shift) + back;
     const T above_s = moved_s < lowest ? lowest : moved_s, above_t = moved_t < lowest ? lowest : moved_t;
     const T e = exp_within(-(above_s > L::steepest ? L::steepest : above_s));
     const T f = exp_within(-(above_t > L::steepest ? L::steepest : above_t));
     const T inverse = e + f * (T(1) + e), odds = T(1) / inverse;
-    const T lost = clicked ? (above_s - s) + (above_t - t) : shift - back;
+    const T lost = clicked ? (s < lowest ? lowest - s : T(0)) + (t < lowest ? lowest - t : T(0)) : far - back;
     return {lost + log1p_positive(clicked ? inverse : odds),
             (clicked ? T(-1) : odds) * (e / (T(1) + e)),
             (clicked ? T(-1) : odds) * (f / (T(1) + f)),

@@ -73,7 +73,8 @@ def checked_options(name: str, side: Mapping[str, Any]) -> tuple[str, str, float
     for key, takers in (("clip_min", (*PROPENSITIES, "exposures")), ("floor", PROPENSITIES)):
         if side.get(key) is not None and (kind not in takers or loss == "exposure"):
             raise ValueError(f"{name}[{key!r}] must not be given with {kind} and the loss {loss!r}")
-    return loss, kind, *propensity_bounds(side.get("clip_min"), side.get("floor")), reduction
+    bounds = propensity_bounds(side.get("clip_min"), side.get("floor"), name + "[{!r}]")
+    return loss, kind, *bounds, reduction
 
 
 def _kind(name: str, side: Mapping[str, Any]) -> str:

@@ -26,10 +26,11 @@ _backward = torch.ops.debias_ext.attention_pooling_backward.default
 
 
 @torch.library.register_fake("debias_ext::attention_pooling")
-def _fake_pooling(queries, keys, lengths, parameters, units, given_statistics, activation, epsilon, validate):
+def _fake_pooling(queries, keys, lengths, parameters, units, given_statistics, activation, epsilon, keep, validate):
     places = keys.shape[0] * keys.shape[1]
-    hidden = places * sum(-(-out // _LANES) * _LANES for out in units[:-1])
-    statistics = 2 * sum(units[:-1]) if activation == "dice" and given_statistics is None else 0
+    of_batch = activation == "dice" and given_statistics is None
+    hidden = places * sum(-(-out // _LANES) * _LANES for out in units[:-1]) if keep or of_batch else 0
+    statistics = 2 * sum(units[:-1]) if of_batch else 0
     shapes = ((hidden,), keys.shape[:2], (statistics,))
     return torch.empty_like(queries), *(queries.new_empty(shape, dtype=wide_type(queries)) for shape in shapes)
 
@@ -109,7 +110,7 @@ class _Eager(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: Options, validate: bool, needs: int, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         with below_autograd():
-            output = _pooling(*tensors, *options, validate)
+            output = _pooling(*tensors, *options, True, validate)
         _save(ctx, tensors, options, needs, output)
         ctx.mark_non_differentiable(output[3])
         return output[0], output[3]
@@ -125,8 +126,8 @@ class _Functional(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(queries, keys, lengths, parameters, units, given_statistics, activation, epsilon, validate):
-        return _pooling(queries, keys, lengths, parameters, units, given_statistics, activation, epsilon, validate)
+    def forward(queries, keys, lengths, parameters, *options):
+        return _pooling(queries, keys, lengths, parameters, *options)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -136,7 +137,7 @@ class _Functional(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
-        return (*_gradients(ctx, grad), None, None, None, None, None)
+        return (*_gradients(ctx, grad), *[None] * 6)
 
 
 torch.library.register_autograd(
@@ -188,10 +189,10 @@ def attention_pooling(
 
     Notes:
         Differentiable in queries, keys, layers and alphas; second derivatives go through `debias_ext.reference`. Only
-        the valid positions are computed; the backward pass keeps the pre-activations, B T (h_1 + h_2 + ...) numbers,
-        each h_l rounded up to a multiple of 16. The first layer is (Wq + Wd) q + ((Wk - Wd) + Wp diag(q)) k_t. NaN
-        reaches its own sample, or with the batch's statistics every one. The same bits for every number of threads and
-        every launch.
+        the valid positions are computed. For the backward pass, and for the statistics of a batch, the pre-activations
+        are kept, B T (h_1 + h_2 + ...) numbers, each h_l rounded up to a multiple of 16. The first layer is
+        (Wq + Wd) q + ((Wk - Wd) + Wp diag(q)) k_t. NaN reaches its own sample, or with the batch's statistics every
+        one. The same bits for every number of threads and every launch.
 
     Source:
         Zhou et al. 2018, "Deep Interest Network for Click-Through Rate Prediction", section 4.3 and eq. 3 and 9.
@@ -203,9 +204,9 @@ def attention_pooling(
     tensors, checks = network[:4], validated(validate, queries)
     needs = needs_gradient(network.queries, network.keys, network.parameters)
     if torch.compiler.is_compiling() or (needs == 0 and not transforms_active()):
-        pooled, _, _, of_batch = _pooling(*tensors, *options, checks)
+        pooled, _, _, of_batch = _pooling(*tensors, *options, needs != 0, checks)
     elif transforms_active():
-        pooled, _, _, of_batch = _Functional.apply(*tensors, *options, checks)
+        pooled, _, _, of_batch = _Functional.apply(*tensors, *options, True, checks)
     else:
         pooled, of_batch = _Eager.apply(options, checks, needs, *tensors)
     if not return_statistics:

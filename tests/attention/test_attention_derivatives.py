@@ -46,6 +46,10 @@ def test_no_gradient_is_no_graph() -> None:
     assert not case.call(attention_pooling).requires_grad
     with torch.no_grad():
         assert not case.call(attention_pooling, *case.leaves()).requires_grad
+        _, hidden, *_ = OPS.attention_pooling(
+            *case.tensors[:2], case.lengths, torch.zeros(111).double(), [6, 4, 1], None, "relu", 1e-8, False, True
+        )
+        assert hidden.numel() == 0
     _, statistics = case.call(attention_pooling, *case.leaves(), return_statistics=True)
     assert not any(tensor.requires_grad for pair in statistics for tensor in pair)
 
@@ -89,8 +93,8 @@ def test_opcheck(activation: str) -> None:
     lengths = torch.full_like(case.lengths, 4)  # pre-activations past a length stay unwritten, and compare with nothing
     tensors = (queries, keys, lengths, parameters)
     options = ([3, 2, 1], given, case.activation, 1e-8)
-    torch.library.opcheck(OPS.attention_pooling.default, (*tensors, *options, True))
-    _, hidden, scores, statistics = (t.detach() for t in OPS.attention_pooling(*tensors, *options, True))
+    torch.library.opcheck(OPS.attention_pooling.default, (*tensors, *options, True, True))
+    _, hidden, scores, statistics = (t.detach() for t in OPS.attention_pooling(*tensors, *options, True, True))
     grad = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     used = statistics if given is None else given
     arguments = (grad, hidden, scores, used, *tensors, [3, 2, 1], given is None, case.activation, 1e-8, 7)

@@ -119,6 +119,16 @@ CONTRADICTIONS: list[tuple[dict[str, Any], Change, str]] = [
         put("lower", "clip_min", 0.1),
         r"lower\['clip_min'\] must not be given with exposures and the loss 'exposure'",
     ),
+    (
+        {"lower_source": "propensities"},
+        put("lower", "clip_min", 2.0),
+        r"lower\['clip_min'\] must be in \(0, 1\], got 2.0",
+    ),
+    (
+        {"upper_source": "propensities"},
+        put("upper", "floor", 1.0),
+        r"upper\['floor'\] must be in \(0, 1\), got 1.0",
+    ),
     ({}, put("options", "lr", -1.0), "lr must be finite and not negative, got -1"),
 ]
 

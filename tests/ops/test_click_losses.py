@@ -263,6 +263,22 @@ def test_values_outside_their_range(spec: Spec, bad: float, soft: bool, device: 
             case.fused(exposure_logits=logits)
 
 
+@pytest.mark.parametrize("click", [0.0, 1.0])
+def test_infinite_scores_and_exposure_logits_give_the_limit(click: float, device: Device) -> None:
+    """softplus(-s) + softplus(-t) with a click, -log(1 - sigmoid(s) sigmoid(t)) without."""
+    values = [-torch.inf, 0.5, torch.inf]
+    s, t = (grid.flatten() for grid in torch.meshgrid(torch.tensor(values), torch.tensor(values), indexing="ij"))
+    softplus = torch.nn.functional.softplus
+    expected = softplus(-s) + softplus(-t) if click else -torch.log1p(-torch.sigmoid(s) * torch.sigmoid(t))
+    for dtype in device.floats[:2]:
+        scores, logits = (x.to(device.tensors, dtype).requires_grad_() for x in (s, t))
+        clicks = torch.full_like(scores, click, requires_grad=False)
+        loss = debias_ext.exposure_loss(scores, clicks, exposure_logits=logits, reduction="none")
+        torch.testing.assert_close(loss.detach().cpu().float(), expected)
+        gradients = torch.autograd.grad(loss.sum(), (scores, logits))
+        assert all(bool((g.isfinite() & (g.abs() <= 1)).all()) for g in gradients)
+
+
 def test_relmf_without_clipping_refuses_exposure_zero(device: Device) -> None:
     ones = torch.ones(4, device=device.tensors)
     with pytest.raises(ValueError, match=r"^exposures must be in \(0, 1\], got"):
