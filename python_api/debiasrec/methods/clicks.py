@@ -45,7 +45,8 @@ class ClickBatch:
 class ClickMethod(Looped):
     """Binary cross-entropy of clicks and of as many items drawn from those that their users did not click.
 
-    It needs the split "leave_one_out". A click is predicted from the clicks before it.
+    It needs the split "leave_one_out". A click is predicted from the clicks before it; scores are logits of the next
+    click after all that are known, those for validation included.
 
     Args:
         target: "binary", always.
