@@ -46,6 +46,7 @@ class Method(BaseEstimator):
 
     name: ClassVar[str]
     needs_uniform: ClassVar[bool] = False
+    # Whether it trains on clicks in time order.
     sequential: ClassVar[bool] = False
     summary: ClassVar[str]
     source: ClassVar[str]

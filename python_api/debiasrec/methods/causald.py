@@ -52,8 +52,8 @@ class CausalD(GroupTaught):
     summary: ClassVar[str] = "front-door distillation of labels and features of teachers of user groups"
     source: ClassVar[str] = "Zhang et al., CausalD, TKDE 2023"
 
-    label_strength: float = number(1.0, least=0)
-    feature_strength: float = number(1.0, least=0)
+    label_strength: float = number(0.1, least=0)
+    feature_strength: float = number(0.1, least=0)
     feature: str = choice("causal", "causal", "vanilla")
     hidden: int = whole(16)
     counterfactuals: int = whole(256, least=0)

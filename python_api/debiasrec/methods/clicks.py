@@ -45,7 +45,8 @@ class ClickBatch:
 class ClickMethod(Looped):
     """Binary cross-entropy of clicks and of as many items drawn from those that their users did not click.
 
-    It needs the split "leave_one_out". A click is predicted from the clicks before it.
+    It needs the split "leave_one_out". A click is predicted from the clicks before it; scores are logits of the next
+    click after all that are known, those for validation included.
 
     Args:
         target: "binary", always.
@@ -97,9 +98,11 @@ class ClickMethod(Looped):
             raise DebiasRecError(
                 f"method {self.name} needs the split {LEAVE_ONE_OUT!r} of clicks in time order, got {split.name!r}"
             )
+        rows = split.train
+        if not len(rows):
+            raise DebiasRecError(f"method {self.name}: no clicks to train on; with groups of users, ask for fewer")
         self._describe(split)
         extras = self.prepare(split, device)
-        rows = split.train
         sequences = click_sequences(split)
         self.model_: Any = BASES[self.base](
             sequences,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -249,6 +251,18 @@ def test_validation_is_scored_from_the_clicks_before_it(clicks):
     assert not np.allclose(before, after)
     best = method.history_["validation"].max()
     assert debiasrec.evaluation.validation_auc(method, clicks) == pytest.approx(best, abs=1e-6)
+
+
+def test_coefficients_are_searched_without_a_test_row(clicks):
+    options = {"base": "deepfm", "groups": 2, "max_epochs": 1, "batch_size": 64}
+    tuning = debiasrec.tune("causald", clicks, trials=2, options=options)
+    assert {"lr", "label_strength", "feature_strength"} <= set(tuning.best["params"])
+
+
+def test_a_group_without_clicks_is_told(clicks):
+    nobody = dataclasses.replace(clicks, train=clicks.train.take(slice(0, 0)))
+    with pytest.raises(ValueError, match="method din: no clicks to train on"):
+        methods.PlainDIN(**QUICK).fit(nobody)
 
 
 @pytest.mark.parametrize("name", ["din", "causald"])
