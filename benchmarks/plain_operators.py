@@ -19,6 +19,7 @@ from debias_ext import FactorTables, reference
 TRAINING = (
     "additive_weights",
     "block_loss",
+    "exposure_loss",
     "interd_loss",
     "lookahead_loss",
     "lookahead_loss_for",
@@ -27,6 +28,7 @@ TRAINING = (
     "mf_step_",
     "pair_loss",
     "pointwise_loss",
+    "relmf_loss",
 )
 
 

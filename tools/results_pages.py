@@ -29,12 +29,17 @@ tested against, p < 0.05, paired t-test over the seeds."""
 
 
 def take_over(run: Path, pages: Path) -> None:
-    """Copy the table and the figure of an experiment's folder."""
+    """Copy the table, the figure and the run records of an experiment's folder, these without the command's paths."""
     record = json.loads((run / "experiment.json").read_text())
     (pages / "data").mkdir(parents=True, exist_ok=True)
     for name, ending in (("table.csv", "csv"), ("figure.png", "png")):
         if (run / name).is_file():
             shutil.copyfile(run / name, pages / "data" / f"{record['experiment']}-{record['data']}.{ending}")
+    for file in run.rglob("run.json"):
+        kept = json.loads(file.read_text())
+        del kept["environment"]["command"]
+        name = "-".join([record["experiment"], record["data"], *file.parent.relative_to(run).parts])
+        (pages / "data" / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def written(pages: Path) -> dict[Path, str]:
@@ -66,6 +71,9 @@ def page(experiment: Experiment, files: list[Path]) -> str:
         lines += [*settings(experiment, dataset, set(table["method"])), ""]
         if without := [arm for arm in experiment.arms if arm not in set(table["method"])]:
             lines += [f"Not run: {', '.join(without)}.", ""]
+        if runs := sorted(file.parent.glob(f"{file.stem}*.json")):
+            links = ", ".join(f"[{run.name}](data/{run.name})" for run in runs)
+            lines += [f"Versions, hyper-parameters, seeds and hashes of the data: {links}.", ""]
         if file.with_suffix(".png").is_file():
             lines += [f"![{experiment.title}](data/{file.stem}.png)", ""]
     return "\n".join(lines)

@@ -28,6 +28,7 @@ def experiment(
     data: Annotated[str, typer.Option(help="A data set of `debiasrec list`.")] = "simulated",
     root: opt.Root = None,
     drop_overlap: opt.DropOverlap = False,
+    core: opt.Core = None,
     seeds: Annotated[int, typer.Option(min=1, help="Model seeds 0 .. N-1 per row.")] = 5,
     split_seed: opt.SplitSeed = 0,
     methods: Annotated[str | None, typer.Option(help="Rows or methods to run. Left out: all there are.")] = None,
@@ -46,7 +47,7 @@ def experiment(
     try:
         outcome = run(
             chosen,
-            DataSource(data, root, drop_overlap).load(),
+            DataSource(data, root, drop_overlap, core).load(),
             folder,
             seeds=seeds,
             split_seed=split_seed,

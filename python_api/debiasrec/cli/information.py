@@ -33,7 +33,7 @@ def list_() -> None:
     console = Console()
     methods = _table("Methods", ["name", "trains on", "what it does", "paper"])
     for name, method in zoo.REGISTRY.items():
-        trains_on = "biased + uniform" if method.needs_uniform else "biased"
+        trains_on = "clicks" if method.sequential else "biased + uniform" if method.needs_uniform else "biased"
         methods.add_row(name, "uniform" if name == "mf_uniform" else trains_on, method.summary, method.source)
     console.print(methods)
     sets = _table("Data sets (--data)", ["name", "what it is"])

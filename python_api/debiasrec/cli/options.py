@@ -15,9 +15,15 @@ Data = Annotated[str, typer.Option(help=DATA_HELP, rich_help_panel=DATA)]
 FittedData = Annotated[
     str | None, typer.Option(help=f"{DATA_HELP} Left out: data and split of the fit.", rich_help_panel=DATA)
 ]
-Root = Annotated[Path | None, typer.Option(help="Folder with the files of a named data set.", rich_help_panel=DATA)]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder with the files of a named data set, or its file.", rich_help_panel=DATA)
+]
 DropOverlap = Annotated[
     bool, typer.Option("--drop-overlap", help="Drop uniform rows that are biased rows too.", rich_help_panel=DATA)
+]
+Core = Annotated[
+    int | None,
+    typer.Option(min=1, help="Fewest clicks of a user and of an item, for clicks in time order.", rich_help_panel=DATA),
 ]
 Uniform = Annotated[Path | None, typer.Option(help="Ratings of random items.", rich_help_panel=FILES)]
 UserColumn = Annotated[str, typer.Option(help="Column of user ids.", rich_help_panel=FILES)]
@@ -28,8 +34,8 @@ Threshold = Annotated[float | None, typer.Option(help="Ratings from here on are 
 SplitName = Annotated[
     str | None,
     typer.Option(
-        "--split", help="A protocol of `debiasrec list`. Left out: autodebias for named sets with uniform ratings, "
-        "else interd.", rich_help_panel=SPLIT,
+        "--split", help="A protocol of `debiasrec list`. Left out: leave_one_out for clicks in time order, "
+        "autodebias for named sets with uniform ratings, else interd.", rich_help_panel=SPLIT,
     ),
 ]  # fmt: skip
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split.", rich_help_panel=SPLIT)]

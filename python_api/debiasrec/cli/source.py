@@ -13,6 +13,7 @@ import pandas as pd
 
 from .. import data as datasets
 from ..data import Dataset, Split
+from ..data.splits import LEAVE_ONE_OUT
 from ..errors import DebiasRecError
 from . import options as opt
 from .parse import parse_numbers
@@ -30,6 +31,7 @@ class DataSource:
     data: str
     root: Path | None = None
     drop_overlap: bool = False
+    core: int | None = None
     uniform: Path | None = None
     user_column: str = "user"
     item_column: str = "item"
@@ -51,18 +53,23 @@ class DataSource:
         if self.root is not None and (self.is_file or self.data == "simulated"):
             raise DebiasRecError(f"--root: only with a set that is read from a folder, not with --data {self.data}")
         if self.is_file:
+            if self.core is not None:
+                raise DebiasRecError("--core: only with a named set of clicks in time order, not with files")
             return self._load_files()
         if misplaced := [name for name, left_out in FILE_OPTIONS.items() if getattr(self, name) != left_out]:
             flags = ", ".join("--" + name.replace("_", "-") for name in misplaced)
             raise DebiasRecError(f"{flags}: only with --data FILE.csv, not with the set {self.data!r}")
-        options = {"drop_overlap": True} if self.drop_overlap else {}
+        options: dict[str, Any] = {"drop_overlap": True} if self.drop_overlap else {}
+        options |= {} if self.core is None else {"core": self.core}
         return datasets.load(self.data, root=self.root, **options)
 
     def split(self, name: str | None, seed: int) -> Split:
-        """Load and cut; without a name by ``autodebias`` for named sets with uniform ratings, else by ``interd``."""
+        """Load and cut; without a name by ``leave_one_out`` for clicks in time order, by ``autodebias`` for named sets
+        with uniform ratings, else by ``interd``.
+        """
         loaded = self.load()
         usual = "interd" if self.is_file or loaded.uniform is None else "autodebias"
-        return loaded.split(name or usual, seed=seed)
+        return loaded.split(name or (LEAVE_ONE_OUT if loaded.ordered else usual), seed=seed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths absolute, so that they hold from any folder."""
@@ -98,6 +105,7 @@ OPTIONS = {
     "data": opt.Data,
     "root": opt.Root,
     "drop_overlap": opt.DropOverlap,
+    "core": opt.Core,
     "uniform": opt.Uniform,
     "user_column": opt.UserColumn,
     "item_column": opt.ItemColumn,

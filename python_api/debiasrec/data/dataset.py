@@ -53,6 +53,7 @@ class Dataset:
         given_propensities: float64 [U, I] in (0, 1] that came with the data, or None.
         truth: known probabilities of a simulation, or None.
         notes: what the loader found or decided, one sentence each.
+        ordered: whether the biased rows are clicks in time order, user by user.
 
     Raises:
         DebiasRecError: ids out of range, ratings outside the scale, duplicate pairs, or a matrix of another shape.
@@ -72,6 +73,7 @@ class Dataset:
     given_propensities: np.ndarray | None = None
     truth: Truth | None = None
     notes: tuple[str, ...] = ()
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         for side, ids, n in (("user", self.user_ids, self.n_users), ("item", self.item_ids, self.n_items)):
@@ -107,7 +109,7 @@ class Dataset:
         """Cut the data by a named protocol.
 
         Args:
-            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "interd", "ltd", "implicit").
+            name: one of ``debiasrec.data.SPLITS`` ("autodebias", "bal", "interd", "ltd", "implicit", "leave_one_out").
             seed: seed of the permutation; the same seed gives the same parts.
 
         Raises:

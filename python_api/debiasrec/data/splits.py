@@ -12,14 +12,17 @@ import numpy as np
 from ..errors import DebiasRecError
 from ..naming import unknown_name
 from .dataset import Dataset, Interactions, Split
+from .sequences import leave_one_out
 from .validation import is_whole
+
+LEAVE_ONE_OUT = "leave_one_out"
 
 
 @dataclass(frozen=True)
 class Protocol:
     """Shares of the biased and of the uniform rows by part, in the order in which they are cut.
 
-    The last part of each takes the remainder.
+    The last part of each takes the remainder. Without shares, ``sequences.leave_one_out`` cuts.
     """
 
     summary: str
@@ -62,6 +65,12 @@ SPLITS = MappingProxyType(
             _shares(uniform_test=100),
             needs_uniform=True,
         ),
+        LEAVE_ONE_OUT: Protocol(
+            "clicks in time order: a user's last one tests, the one before validates, the rest train",
+            {},
+            {},
+            needs_uniform=False,
+        ),
     }
 )
 
@@ -85,12 +94,15 @@ def make_split(dataset: Dataset, name: str, seed: int = 0) -> Split:
             rows for a part.
 
     Source: InterD (SIGIR 2022) Table 1 for "interd"; AutoDebias and Bal (WWW 2023) for "autodebias", "bal";
-        LTD (WSDM 2021) for "ltd"; Biif (TMLR submission) for "implicit".
+        LTD (WSDM 2021) for "ltd"; Biif (TMLR submission) for "implicit"; CausalD (TKDE 2023) section 4.1 for
+        "leave_one_out".
     """
     if name not in SPLITS:
         raise DebiasRecError(unknown_name("split", name, SPLITS))
     if not is_whole(seed) or seed < 0:
         raise DebiasRecError(f"split seed must be a whole number >= 0, got {seed!r}")
+    if name == LEAVE_ONE_OUT:
+        return leave_one_out(dataset, name, seed)
     protocol = SPLITS[name]
     if dataset.uniform is None and protocol.needs_uniform:
         raise DebiasRecError(

@@ -3,7 +3,19 @@
 from .compare import compare
 from .comparison import Comparison
 from .evaluate import evaluate
+from .exposure import ExposureCorrelation, exposure_correlation
+from .relmf_variant import relmf_variant
 from .significance import paired_t_test
 from .validation import validation_auc, validation_value
 
-__all__ = ["Comparison", "compare", "evaluate", "paired_t_test", "validation_auc", "validation_value"]
+__all__ = [
+    "Comparison",
+    "ExposureCorrelation",
+    "compare",
+    "evaluate",
+    "exposure_correlation",
+    "paired_t_test",
+    "relmf_variant",
+    "validation_auc",
+    "validation_value",
+]

@@ -9,11 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..data import Split
-from .significance import paired_t_test
+from .significance import paired_summary
 
 RESULT_COLUMNS = ["method", "seed", "test", "metric", "value"]
 FIT_COLUMNS = ["method", "seed", "validation_auc", "best_epoch", "stopped_by", "seconds"]
@@ -110,12 +109,9 @@ def summarise(results: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
     keys = ["method", "test", "metric"]
     cells = {key: rows.set_index("seed")["value"].astype(float) for key, rows in results.groupby(keys, sort=False)}
     for (method, test, metric), values in cells.items():
-        difference = p_value = float("nan")
-        if method != baseline and (baseline, test, metric) in cells:
-            pairs = pd.concat([values, cells[baseline, test, metric]], axis=1, join="inner").to_numpy()
-            difference, p_value = paired_t_test(pairs[:, 0], pairs[:, 1])
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-        records.append((method, test, metric, values.mean(), sd, values.count(), baseline, difference, p_value))
+        other = None if method == baseline else cells.get((baseline, test, metric))
+        mean, sd, n, difference, p_value = paired_summary(values, other)
+        records.append((method, test, metric, mean, sd, n, baseline, difference, p_value))
     columns = [*keys, "mean", "sd", "n", "baseline", "difference", "p_value"]
     return pd.DataFrame(records, columns=columns)
 

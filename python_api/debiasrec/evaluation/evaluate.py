@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..data import Interactions, Split
 from ..data.dataset import check_split
+from ..data.splits import LEAVE_ONE_OUT
 from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from .estimates import estimate_names, estimates
@@ -32,7 +33,8 @@ def evaluate(models: Mapping[str, Method], split: Split, ks: Sequence[int] | Non
     MSE and MAE are against ``model.encode(ratings)``. Under ``both`` stand the harmonic means of the two tests. On
     simulated data ``truth`` ranks the whole catalogue against the known relevance, in expectation. Without uniform
     data ``snips`` and ``ips`` estimate what the debiased test would say, from the biased test and popularity
-    propensities.
+    propensities. Under ``leave_one_out``, where items that a user never saw stand in the test, there are no errors and
+    no estimates.
 
     Args:
         models: fitted methods by the name that they get in the table.
@@ -78,13 +80,15 @@ def check_ks(ks: Sequence[int] | None, split: Split) -> tuple[int, ...]:
     return tuple(sorted({int(k) for k in lengths}))
 
 
-def score_rows(name: str, model: Method, rows: Interactions) -> np.ndarray:
-    """Scores of rows, checked.
+def score_rows(name: str, model: Method, rows: Interactions, *, validation: bool = False) -> np.ndarray:
+    """Scores of rows, of a validation part those from what was known before it; checked.
 
     Raises:
         DebiasRecError: a wrong number of scores, or some that are not finite.
     """
-    scores = np.asarray(model.predict(rows.users, rows.items))
+    # Anything that predicts can be evaluated; only models of time order know less when they validate.
+    predict = getattr(model, "predict_validation", model.predict) if validation else model.predict
+    scores = np.asarray(predict(rows.users, rows.items))
     if scores.shape != (len(rows),):
         raise DebiasRecError(f"{name}: predict returned shape {scores.shape} for {len(rows)} pairs")
     bad = int((~np.isfinite(scores)).sum())
@@ -101,11 +105,12 @@ def _evaluate_one(
     for part in parts:
         own = score_rows(name, model, part.rows)
         values = user_metrics(own, part, ks, lists, ranking_users(split)) | {"auc": global_auc(own, part)}
-        targets = model.encode(part.rows.ratings)
-        values |= errors(own, targets)
+        if split.name != LEAVE_ONE_OUT:
+            targets = model.encode(part.rows.ratings)
+            values |= errors(own, targets)
+            if split.uniform_test is None and part.name == "biased":
+                row |= estimates(own, targets, part, split, ks)
         row |= {(part.name, metric): value for metric, value in values.items()}
-        if split.uniform_test is None and part.name == "biased":
-            row |= estimates(own, targets, part, split, ks)
     for metric in f1_names(ks, lists):
         both = (row.get((test, metric.removeprefix("f1_")), np.nan) for test in TESTS)
         row["both", metric] = harmonic_mean(*both)
@@ -119,7 +124,7 @@ def _columns(split: Split, ks: tuple[int, ...]) -> list[tuple[str, str]]:
     lists = list_metrics(split)
     columns = [(test, metric) for test in TESTS for metric in metric_names(ks, lists)]
     columns += [("both", metric) for metric in f1_names(ks, lists)]
-    if split.uniform_test is None:
+    if split.uniform_test is None and split.name != LEAVE_ONE_OUT:
         columns += [(estimate, metric) for estimate, metrics in estimate_names(ks).items() for metric in metrics]
     if split.dataset.truth is not None:
         columns += [("truth", metric) for metric in truth_names(ks)]

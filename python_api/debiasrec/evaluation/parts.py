@@ -17,7 +17,7 @@ TESTS = {"biased": "biased_test", "debiased": "uniform_test"}
 RANKING_USERS = {"interd": "both"}
 # The @k metrics and the list lengths of a protocol's paper.
 LIST_METRICS = {"implicit": ("dcg", "map", "recall")}
-LIST_LENGTHS = {"implicit": (1, 2, 3)}
+LIST_LENGTHS = {"implicit": (1, 2, 3), "leave_one_out": (5, 10)}
 RANKING_USERS_WORDS = {"defined": "users with a positive", "both": "users with a positive and a negative"}
 
 

@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from scipy import stats
+
+
+def paired_summary(values: pd.Series, baseline: pd.Series | None) -> tuple[float, float, int, float, float]:
+    """Mean, standard deviation (ddof=1) and number of values, and their paired comparison with a baseline.
+
+    Args:
+        values: float, by seed.
+        baseline: float, by seed; only seeds that both have are compared. None compares nothing.
+
+    Returns:
+        (mean, sd, n, difference, p), the last two as in `paired_t_test`; NaN where there is nothing to tell.
+    """
+    difference = p_value = float("nan")
+    if baseline is not None:
+        pairs = pd.concat([values, baseline], axis=1, join="inner").to_numpy()
+        difference, p_value = paired_t_test(pairs[:, 0], pairs[:, 1])
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return float(values.mean()), sd, int(values.count()), difference, p_value
 
 
 def paired_t_test(values: np.ndarray, baseline: np.ndarray) -> tuple[float, float]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..data import Split
+from ..training.click_validation import CLICK_CRITERIA, ClickValidator
 from ..training.validation import validation_rows, validation_weights
 from .evaluate import score_rows
 from .metrics import errors, global_auc
@@ -20,7 +23,8 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     Args:
         model: a fitted method.
         split: where the validation rows come from: the uniform ones, else the biased ones.
-        criterion: "auc" (over all rows at once), "mse" or "snips_mse" (against the model's own targets).
+        criterion: "auc" (over all rows at once), "mse" or "snips_mse" (against the model's own targets), or one of
+            clicks, as `debiasrec.training.click_validation.ClickValidator` states them.
 
     Returns:
         The value or NaN.
@@ -28,7 +32,10 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
     rows = validation_rows(split, criterion)
     if rows is None:
         return float("nan")
-    scores = score_rows(model.name, model, rows)
+    if criterion in CLICK_CRITERIA:
+        validator = ClickValidator(split, criterion, "cpu")
+        return validator.value(torch.from_numpy(model.predict(validator.users.numpy(), validator.items.numpy())))
+    scores = score_rows(model.name, model, rows, validation=True)
     if criterion != "auc":
         return errors(scores, model.encode(rows.ratings), validation_weights(split, criterion))["mse"]
     return global_auc(scores, make_part("validation", rows, split.dataset.positives(rows.ratings)))

@@ -2,13 +2,20 @@
 
 from ..errors import DebiasRecError
 from ..naming import unknown_name
-from . import bal, interd, ltd
+from . import bal, biif, causald, interd, ltd
 from .experiment import Arm, Experiment, Figure
 from .literature import published
 from .runner import Outcome, run
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for experiment in (*interd.EXPERIMENTS, *bal.EXPERIMENTS, *ltd.EXPERIMENTS)
+    experiment.name: experiment
+    for experiment in (
+        *interd.EXPERIMENTS,
+        *bal.EXPERIMENTS,
+        *ltd.EXPERIMENTS,
+        *biif.EXPERIMENTS,
+        *causald.EXPERIMENTS,
+    )
 }
 
 

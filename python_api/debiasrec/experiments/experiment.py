@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ..data import Split
-from ..methods import Method
+from ..evaluation.compare import Measure, Watch
 
-Figures = Mapping[tuple[str, str], float]
-Place = tuple[str, str, float]
+Place = tuple[str, str, float]  # panel, series, x
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Figure:
     """A picture of results: panels with a curve per series.
 
     Args:
-        place: (arm or None, part, test, metric) to (panel, series, x), or None for what is not drawn.
+        place: an arm and one of its results (part, method, seed, test, metric, value) to its panel, its series and its
+            place x in it; None for what is not drawn.
         x_label: what the horizontal axis is.
         log_x: whether it is logarithmic.
     """
@@ -75,8 +75,8 @@ class Experiment:
     against: Mapping[str, str] = field(default_factory=dict)
     ks: tuple[int, ...] = (5,)
     parts: Callable[[Split], Mapping[str, Split]] | None = None
-    measure: Callable[[Method, Split], Figures] | None = None
-    watch: Callable[[Method, Split, Any], Figures] | None = None
+    measure: Measure | None = None
+    watch: Watch | None = None
     figure: Figure | None = None
 
     def methods(self) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import torch
 import debias_ext
 
 from ..data import Interactions, Split
+from ..evaluation.compare import Figures
 from ..evaluation.evaluate import score_rows
 from ..evaluation.metrics import harmonic_mean, user_metrics
 from ..evaluation.parts import TESTS, make_part, ranking_users
@@ -19,8 +20,6 @@ TOP = 5
 GROUPS = 10
 MISSING = 100_000  # unrated pairs that stand for all of them
 INDIFFERENT = 1e-4  # teachers this near to each other leave the coefficient undefined
-
-Figures = dict[tuple[str, str], float]
 
 
 def popularity(model: Method, split: Split) -> Figures:
@@ -35,7 +34,7 @@ def popularity(model: Method, split: Split) -> Figures:
         most popular items and of the rest; means over the users of the test.
     """
     order = np.argsort(np.bincount(split.train.items, minlength=split.dataset.n_items), kind="stable")
-    figures: Figures = {}
+    figures: dict[tuple[str, str], float] = {}
     for share in SHARES:
         chosen = order[: int(share * len(order))]
         name = f"{share:.0%} least popular"

@@ -30,14 +30,12 @@ class Outcome:
         dataset: name of the data set.
         results: part, method, seed, test, metric, value; also those of earlier runs in the same folder.
         table: see ``tabulate``.
-        missing: rows whose method is not in this version, with the method.
     """
 
     experiment: Experiment
     dataset: str
     results: pd.DataFrame
     table: pd.DataFrame
-    missing: dict[str, str]
 
 
 def run(
@@ -60,7 +58,7 @@ def run(
             has several), table.csv, experiment.json, and curves.csv and figure.png where it draws something.
         seeds: how many model seeds (0 .. seeds-1), or which.
         split_seed: of the split.
-        methods: rows or methods to run; all that this version has when left out.
+        methods: rows or methods to run; all of them when left out.
         device: where to train.
         progress: show bars on a terminal, one line per fit elsewhere (both on stderr).
 
@@ -68,15 +66,12 @@ def run(
         Results and table.
 
     Raises:
-        DebiasRecError: an unknown row, no method to run, or results in ``out`` of other data or settings.
+        DebiasRecError: an unknown row or method, or results in ``out`` of other data or settings.
         ComparisonInterrupted: Ctrl-C; the fits that were done are in ``out``.
     """
     arms = _chosen(experiment, methods)
-    missing = {label: arm.method for label, arm in arms.items() if arm.method not in zoo.REGISTRY}
     split = data.split(experiment.split, seed=split_seed)
-    made = {label: _make(arm, split) for label, arm in arms.items() if label not in missing}
-    if not made:
-        raise DebiasRecError(f"{experiment.name}: no method to run; not in this version: {', '.join(missing.values())}")
+    made = {label: _make(arm, split) for label, arm in arms.items()}
     folder = Path(out)
     settings: dict[str, Any] = {"ks": experiment.ks, "measure": experiment.measure, "watch": experiment.watch}
     settings |= {"device": device, "progress": progress, "resume": True}
@@ -85,7 +80,7 @@ def run(
         comparison = compare(own, made, seeds, out=folder / part, **settings)
         kept.append(comparison.results.assign(part=part))
     results = pd.concat(kept, ignore_index=True)
-    outcome = Outcome(experiment, data.name, results, tabulate(results, experiment, data.name), missing)
+    outcome = Outcome(experiment, data.name, results, tabulate(results, experiment, data.name))
     _save(outcome, folder)
     return outcome
 
@@ -111,7 +106,6 @@ def _save(outcome: Outcome, folder: Path) -> None:
         "title": experiment.title,
         "source": experiment.source,
         "data": outcome.dataset,
-        "not_in_this_version": outcome.missing,
     }
     write_atomically(folder / "experiment.json", json.dumps(record, indent=2) + "\n")
     write_atomically(folder / "table.csv", outcome.table.to_csv(index=False))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from ..evaluation.significance import paired_t_test
+from ..evaluation.significance import paired_summary
 from .experiment import Experiment
 from .literature import beside
 
@@ -38,13 +37,9 @@ def tabulate(results: pd.DataFrame, experiment: Experiment, dataset: str) -> pd.
     for part, arm, test, metric in cells:
         own, against = values[part, arm, test, metric], experiment.against.get(arm, "")
         other = values.get((part, against, test, metric))
-        difference = p_value = float("nan")
-        if other is not None:
-            pairs = pd.concat([own, other], axis=1, join="inner").to_numpy()
-            difference, p_value = paired_t_test(pairs[:, 0], pairs[:, 1])
-        sd = float(np.std(own, ddof=1)) if len(own) > 1 else float("nan")
+        mean, sd, n, difference, p_value = paired_summary(own, other)
         named = "" if other is None else against
-        records.append((part, arm, test, metric, own.mean(), sd, own.count(), named, difference, p_value))
+        records.append((part, arm, test, metric, mean, sd, n, named, difference, p_value))
     return beside(pd.DataFrame(records, columns=COLUMNS), experiment.name, dataset)
 
 

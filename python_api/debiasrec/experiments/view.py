@@ -33,19 +33,13 @@ def outcome_view(outcome: Outcome) -> RenderableType:
     for (test, metric), cells in table.groupby(["test", "metric"], sort=False):
         views += [Text(f"{metric_label(metric)}, {test}", style="bold"), _metric_table(cells), Text("")]
     views.append(Text(LEGEND))
-    if outcome.missing:
-        views.append(Text(f"Not in this version: {', '.join(outcome.missing)}."))
     return Group(*views)
 
 
 def _metric_table(cells: pd.DataFrame) -> Table:
     """Columns without a single figure are left out."""
     columns = {"row": cells["method"].tolist(), "part": cells["part"].tolist()}
-    for heading, mean, sd in (
-        ("ours", "mean", "sd"),
-        ("paper", "paper", "paper_sd"),
-        ("program", "program", "program_sd"),
-    ):
+    for heading, mean, sd in FIGURES:
         columns[heading] = [with_spread(*pair) for pair in zip(cells[mean], cells[sd], strict=True)]
     tested = cells["against"].ne("")
     columns["diff"] = [_signed(*pair) for pair in zip(cells["difference"], cells["mean"], strict=True)]

@@ -11,16 +11,27 @@ from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.biif import Biif
 from debiasrec.methods.bpr import BPR, UnbiasedBPR
+from debiasrec.methods.causald import CausalD
 from debiasrec.methods.cause import CausE
+from debiasrec.methods.ceb import CEB
+from debiasrec.methods.cjmf import CJMF
+from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
 from debiasrec.methods.cpt_v import CPTV
+from debiasrec.methods.debiasd import DebiasD
 from debiasrec.methods.dr import DR, DRTwoStage
+from debiasrec.methods.ensctr import EnsCTR
 from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.expomf import ExpoMF
+from debiasrec.methods.exposure import CausalRec, DeRec
+from debiasrec.methods.group_ips import GroupIPS
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
+from debiasrec.methods.kd import KD
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
 from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
+from debiasrec.methods.meal import MEAL
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
@@ -37,9 +48,13 @@ from debiasrec.methods.wmf import WMF
 
 __all__ = [
     "BPR",
+    "CEB",
+    "CJMF",
     "CPTV",
     "DR",
     "IPS",
+    "KD",
+    "MEAL",
     "MF",
     "MFDRLTD",
     "MFIPSLTD",
@@ -65,8 +80,15 @@ __all__ = [
     "BiOpt2",
     "Biif",
     "CausE",
+    "CausalD",
+    "CausalRec",
     "DRTwoStage",
+    "DeRec",
+    "DebiasD",
+    "EnsCTR",
     "Ensemble",
+    "ExpoMF",
+    "GroupIPS",
     "InterD",
     "InterDB",
     "InterDI",
@@ -77,6 +99,8 @@ __all__ = [
     "MFCombine",
     "MFUniform",
     "Method",
+    "PlainDIN",
+    "PlainDeepFM",
     "Popularity",
     "RelMF",
     "Trained",

@@ -46,6 +46,8 @@ class Method(BaseEstimator):
 
     name: ClassVar[str]
     needs_uniform: ClassVar[bool] = False
+    # Whether it trains on clicks in time order.
+    sequential: ClassVar[bool] = False
     summary: ClassVar[str]
     source: ClassVar[str]
     # The method without what this one adds: a search tries its settings too, and goes by its criterion.
@@ -164,6 +166,10 @@ class Method(BaseEstimator):
         pair = [torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items))]
         with torch.no_grad():
             return self.model_.score(*pair).numpy()
+
+    def predict_validation(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of validation rows from what was known before them; by default those of `predict`."""
+        return self.predict(users, items)
 
     def encode(self, ratings: np.ndarray) -> np.ndarray:
         """Ratings in stars as the targets this method trains on, float32 [n]."""

@@ -36,8 +36,8 @@ class Biif(LearnedExposure, BiLevel):
     they are, the exposure model down the upper one. The seen pairs stay in the training set, with their model exposure.
 
     Args:
-        step_lr: learning rate of the assumed step; None takes `lr`. It scales the gradients of the exposure model; by
-            Adam's scale they are no larger than its eps where the step is that of a mean over a large batch.
+        step_lr: learning rate of the assumed step; None takes `lr`. It scales the gradients of the exposure model, and
+            beside a mean over a large batch a small one makes them smaller than the eps of Adam: that model then stays.
         assumed: "sgd" (plain gradient descent), or "adam": the step that the rating model takes.
 
     Source: Biif, eq (16) and algorithm 1.

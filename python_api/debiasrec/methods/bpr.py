@@ -13,6 +13,7 @@ import debias_ext
 from debiasrec.methods.implicit import Clicks, positives
 from debiasrec.methods.options import choice, flag, number
 from debiasrec.methods.pairwise import Pairwise
+from debiasrec.methods.trained import Learner
 from debiasrec.training.loader import Batch
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class UnbiasedBPR(BPR):
         self._clicked = torch.from_numpy(np.sort(positives(split).pairs(self.n_items_)))
         self._exposures = torch.from_numpy(np.maximum(self.popularity_, self.clip_min).astype(np.float32))
         return columns
+
+    def learners(self, device: str | torch.device) -> dict[str, Learner]:
+        """One learner of the pairwise loss."""
+        self._clicked, self._exposures = self._clicked.to(device), self._exposures.to(device)
+        return super().learners(device)
 
     def negatives_of(self, batch: Batch) -> Tensor:
         """An item of all for every positive of the batch, int64 [B]."""

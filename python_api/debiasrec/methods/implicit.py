@@ -86,17 +86,15 @@ class Implicit(Clicks):
         """Columns of the training rows that depend on the item alone, [I] each."""
         return {}
 
-    def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
-        """The steps of an epoch, with negatives of its own where they are sampled."""
-        if self.negatives == "sampled":
-            loader = FlatLoader(
-                self._with_negatives(loader.columns, number), batch_size=self.batch_size, seed=self.seed
-            )
-        return super().epoch(loader, number)
+    def loader_of(self, loader: FlatLoader | BlockLoader, epoch: int) -> FlatLoader | BlockLoader:
+        """The given one, or one with negatives of this epoch where they are sampled."""
+        if self.negatives != "sampled":
+            return loader
+        return FlatLoader(self._with_negatives(loader.columns, epoch), batch_size=self.batch_size, seed=self.seed)
 
-    def _with_negatives(self, columns: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    def _with_negatives(self, columns: dict[str, Tensor], epoch: int) -> dict[str, Tensor]:
         count = self.per_positive * self.n_rows_
-        self._sampler.load_state_dict({"seed": self.seed, "position": (number - 1) * count})
+        self._sampler.load_state_dict({"seed": self.seed, "position": (epoch - 1) * count})
         users, items = self._sampler.unobserved(count)
         drawn = {"users": users, "items": items, "targets": torch.zeros(count)}
         drawn |= {name: torch.from_numpy(values)[items] for name, values in self.item_columns().items()}

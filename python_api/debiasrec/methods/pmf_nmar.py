@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from debiasrec.methods.mf import rated_rows
 from debiasrec.methods.options import number, whole
 from debiasrec.methods.trained import Learner, Trained
 from debiasrec.models import Model, OrdinalFactorization, UnratedPairs
+from debiasrec.models.initial import normal
 from debiasrec.training.learner import TableLearner
 from debiasrec.training.loader import Batch
 from debiasrec.training.loop import TrainingRun
@@ -86,22 +88,16 @@ class PMFNMAR(Trained):
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The rating model and the observation model."""
-        generator = np.random.default_rng((self.seed, 0, 1))
+        table = partial(normal, np.random.default_rng((self.seed, 0, 1)), device=device)
         levels, rank = len(self._values), self.observation_factors
-
-        def table(deviation: float, *shape: int) -> Tensor:
-            return torch.tensor(deviation * generator.standard_normal(shape), dtype=torch.float32, device=device)
-
         density = self._density()
         self.observation_ = {
-            "level": torch.full((levels,), float(np.log(density / (1 - density))), device=device),
+            "level": torch.full((levels,), float(np.log(density / (1 - density))), device=device, requires_grad=True),
             "user": table(0.0, self.n_users_, levels),
             "item": table(0.0, self.n_items_, levels),
             "user_factors": table(0.1, self.n_users_, rank),
             "item_factors": table(0.1, self.n_items_, rank),
         }
-        for tensor in self.observation_.values():
-            tensor.requires_grad_()
         decay = self.observation_l2 / self.n_rows_
         options: Any = {"optimizer": self.optimizer, "lr": self.lr}
         level = {"level": self.observation_["level"]}

@@ -14,16 +14,27 @@ from debiasrec.methods.bal_dr import BalDR
 from debiasrec.methods.base import Method
 from debiasrec.methods.biif import Biif
 from debiasrec.methods.bpr import BPR, UnbiasedBPR
+from debiasrec.methods.causald import CausalD
 from debiasrec.methods.cause import CausE
+from debiasrec.methods.ceb import CEB
+from debiasrec.methods.cjmf import CJMF
+from debiasrec.methods.click_models import PlainDeepFM, PlainDIN
 from debiasrec.methods.cpt_v import CPTV
+from debiasrec.methods.debiasd import DebiasD
 from debiasrec.methods.dr import DR, DRTwoStage
+from debiasrec.methods.ensctr import EnsCTR
 from debiasrec.methods.ensemble import Ensemble
+from debiasrec.methods.expomf import ExpoMF
+from debiasrec.methods.exposure import CausalRec, DeRec
+from debiasrec.methods.group_ips import GroupIPS
 from debiasrec.methods.interd import InterD, InterDB, InterDI, InterDO
 from debiasrec.methods.ips import IPS
 from debiasrec.methods.joint import AlterOpt, BiOpt2, JointOpt
+from debiasrec.methods.kd import KD
 from debiasrec.methods.kd_label import KDLabel
 from debiasrec.methods.ltd import MFIPSLTD, NFIPSLTD
 from debiasrec.methods.ltd_dr import MFDRLTD, NFDRLTD
+from debiasrec.methods.meal import MEAL
 from debiasrec.methods.mf import MF, MFCombine, MFUniform
 from debiasrec.methods.mf_pd import MFPD
 from debiasrec.methods.mf_tfrom import MFTFROM
@@ -45,6 +56,9 @@ REGISTRY: dict[str, type[Method]] = {
         MFUniform,
         MFCombine,
         WMF,
+        ExpoMF,
+        CEB,
+        CJMF,
         IPS,
         SNIPS,
         DR,
@@ -81,6 +95,16 @@ REGISTRY: dict[str, type[Method]] = {
         AlterOpt,
         BiOpt2,
         AutoDebiasImplicit,
+        PlainDIN,
+        PlainDeepFM,
+        KD,
+        GroupIPS,
+        CausalRec,
+        DeRec,
+        DebiasD,
+        EnsCTR,
+        MEAL,
+        CausalD,
     )
 }
 

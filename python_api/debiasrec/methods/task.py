@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 import debias_ext
+from debiasrec.training.click_validation import ClickValidator
 from debiasrec.training.loader import BlockLoader, FlatLoader
 from debiasrec.training.validation import Validator
 
 if TYPE_CHECKING:
-    from debiasrec.methods.trained import Trained
+    from debiasrec.methods.looped import Looped
 
 
 class MethodTask:
     """The `Task` of a method: its epochs, its validation, and the tensors that a checkpoint and early stopping keep."""
 
-    def __init__(self, method: Trained, loader: FlatLoader | BlockLoader, validator: Validator | None) -> None:
+    def __init__(
+        self, method: Looped, loader: FlatLoader | BlockLoader, validator: Validator | ClickValidator | None
+    ) -> None:
         self._method = method
         self._loader = loader
         self._validator = validator
@@ -29,7 +32,7 @@ class MethodTask:
             return self._method.epoch(self._loader, number)
 
     def validation(self) -> float | None:
-        return None if self._validator is None else self._validator(self._method.model_.score)
+        return None if self._validator is None else self._validator(self._method.validation_scores)
 
     def tensors(self) -> dict[str, Tensor]:
         learners = self._method.learners_.items()

@@ -1,39 +1,29 @@
-"""What the methods share that train by gradient steps on the one loop."""
+"""What the methods share that fit the scores of rated pairs by gradient steps."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from debiasrec.errors import DebiasRecError
-from debiasrec.methods.base import Method
 from debiasrec.methods.hyperparameters import Hyperparameters
-from debiasrec.methods.task import MethodTask
+from debiasrec.methods.looped import Learner, Looped
 from debiasrec.methods.teachers import fit_teachers
 from debiasrec.models import MatrixFactorization, Model
-from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
+from debiasrec.training.learner import LossLearner, RowLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
-from debiasrec.training.loop import ProgressEvent, TrainingRun, train
-from debiasrec.training.validation import higher_is_better, make_validator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 
-Learner = RowLearner | LossLearner | TableLearner
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
-class Trained(Hyperparameters, Method):
-    """A method trained by gradient steps.
+class Trained(Hyperparameters, Looped):
+    """A method that fits the scores of rated pairs.
 
     It states which rows it trains on (`training_rows`), adds columns to them (`prepare`), and states its weights
     (`weights`) or another objective (`loss`); one with several models also states their turns (`learners`, `step`).
@@ -54,17 +44,6 @@ class Trained(Hyperparameters, Method):
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
         """The learners by name; "rating" trains the model that predicts."""
         return {"rating": self._row_learner(self.model_, self.lr, self.l2)}
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Called before every epoch (from 1)."""
-
-    def warmup_epochs(self) -> int:
-        """Epochs at the start during which the predicting model does not train."""
-        return 0
-
-    def unwatched_epochs(self) -> int:
-        """Epochs at the start that early stopping does not look at; by default those of the warm-up."""
-        return self.warmup_epochs()
 
     def weights(self, batch: Batch) -> Tensor | None:
         """The weights of the rated pairs, [B]; None for 1. By default the column "weights", where there is one."""
@@ -96,13 +75,17 @@ class Trained(Hyperparameters, Method):
             return self._l2_scale(self._expected_rated(batch), 1.0)
         return self._l2_scale(len(batch), self.mean_weight_)
 
+    def loader_of(self, loader: FlatLoader | BlockLoader, epoch: int) -> FlatLoader | BlockLoader:
+        """The loader of an epoch; by default the same for all."""
+        return loader
+
     def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
         """The steps of an epoch; returns the mean of their losses."""
+        loader = self.loader_of(loader, number)
         if self.one_pass() and isinstance(loader, FlatLoader):
             learner = self.learners_["rating"]
             return float(learner.epoch(loader, number, lambda length: self._l2_scale(length, self.mean_weight_)))
-        losses = [self.step(batch) for batch in loader.epoch(number)]
-        return sum(torch.stack(losses).tolist()) / len(losses)
+        return super().epoch(loader, number)
 
     # What every trained method does.
 
@@ -111,29 +94,11 @@ class Trained(Hyperparameters, Method):
         if self.l2_rows == "block" and self.batching == "flat":
             raise DebiasRecError(f'{self.name}: l2_rows="block" needs batching="block", got batching="flat"')
 
-    def _fit(
-        self,
-        split: Split,
-        device: str | torch.device,
-        progress: Callable[[ProgressEvent], None] | None,
-        checkpoint: Path | None,
-        resume: bool,
-    ) -> None:
-        started = time.perf_counter()
-        loader = self._start(split, device)
-        validator = make_validator(split, self.encode, self.criterion, device)
-        warmup = self.warmup_epochs()
-        run = TrainingRun(
-            max_epochs=self.max_epochs + warmup,
-            patience=self.patience,
-            higher_is_better=higher_is_better(self.criterion),
-            warmup_epochs=self.unwatched_epochs(),
-            advice={"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction},
-        )
-        task = MethodTask(self, loader, validator)
-        identity = self._identity(split) if checkpoint else None
-        train(task, run, progress=progress, checkpoint=checkpoint, identity=identity, resume=resume)
-        self._finish(run, time.perf_counter() - started)
+    def _watched(self) -> str:
+        return self.criterion
+
+    def _advice(self) -> dict[str, Any]:
+        return {"lr": self.lr, "optimizer": self.optimizer, "reduction": self.reduction}
 
     def _start(self, split: Split, device: str | torch.device) -> FlatLoader | BlockLoader:
         self._describe(split)
@@ -191,13 +156,3 @@ class Trained(Hyperparameters, Method):
     def _density(self) -> float:
         """The share of all pairs that is rated."""
         return self.n_rows_ / (self.n_users_ * self.n_items_)
-
-    def _finish(self, run: TrainingRun, seconds: float) -> None:
-        for learner in self.learners_.values():
-            learner.to_("cpu")
-        del self.learners_
-        self.history_ = pd.DataFrame(run.history, columns=["epoch", "loss", "validation", "seconds"])
-        self.history_["validation"] = self.history_["validation"].astype(float)
-        self.best_epoch_ = run.early_stopping.best_epoch or run.epoch
-        self.stopped_by_ = run.stopped_by
-        self.fit_seconds_ = seconds

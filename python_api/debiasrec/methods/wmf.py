@@ -30,7 +30,7 @@ class WMF(Trained):
 
     The sum over unrated pairs is a product of small Gram matrices less the rated ones (no pair is enumerated). A flat
     batch, a share of the rated pairs, takes the same share of it. With reduction="mean" L is divided by the sum of the
-    weights, 1 and w.
+    weights, 1 and w, that such a batch holds on average.
 
     Args:
         missing_weight: w; 0 leaves plain matrix factorisation.
@@ -94,7 +94,8 @@ class WMF(Trained):
         return len(batch) / self.n_rows_ if batch.block is None else 1.0
 
     def _total_weight(self, batch: Batch) -> float:
-        return len(batch) + self.missing_weight * (self._expected_rated(batch) / self._density() - len(batch))
+        rated = self._expected_rated(batch)
+        return rated + self.missing_weight * (rated / self._density() - rated)
 
     def _finish(self, run: TrainingRun, seconds: float) -> None:
         super()._finish(run, seconds)

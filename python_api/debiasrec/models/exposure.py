@@ -47,7 +47,10 @@ class MixedExposure:
         self.popularity = self.popularity.to(device)
 
     def __call__(self, item_factors: Tensor, users: Tensor, items: Tensor) -> Tensor:
-        """Exposures of pairs, [B], differentiable in the tables and the item factors."""
+        """Exposures of pairs, [B], differentiable in the tables and the item factors.
+
+        Where the item factors are constants the gradient of e is sparse.
+        """
         taste, rho, popularity = self._parts(item_factors, users, items)
         return popularity + rho * (taste - popularity)
 
@@ -64,5 +67,7 @@ class MixedExposure:
     def _parts(self, item_factors: Tensor, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # One row of a table, so that the sums over the batch are those of a score: in a fixed order.
         gate = debias_ext.mf_score(self.gate, item_factors, torch.zeros_like(items), items, self.gate_bias)
-        taste = debias_ext.mf_score(self.user_exposure, item_factors, users, items)
+        # Of the large table a batch touches few rows.
+        sparse = not item_factors.requires_grad
+        taste = debias_ext.mf_score(self.user_exposure, item_factors, users, items, sparse_grad=sparse)
         return torch.sigmoid(taste), torch.sigmoid(gate), self.popularity.index_select(0, items)

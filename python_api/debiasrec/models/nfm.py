@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from typing_extensions import Self
 
 import debias_ext
 from debiasrec.models.base import Model
+from debiasrec.models.initial import normal
 
 _ROWS = (("user_factors", "users"), ("item_factors", "items"))
 
@@ -47,12 +49,7 @@ class NFM(Model):
         offset: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> None:
-        generator = np.random.default_rng(seed)
-
-        def table(deviation: float, *shape: int) -> Tensor:
-            values = deviation * generator.standard_normal(shape, dtype=np.float32)
-            return torch.from_numpy(values.astype(np.float32)).to(device).requires_grad_()
-
+        table = partial(normal, np.random.default_rng(seed), device=device)
         n_users, n_items = len(user_covariates), len(item_covariates)
         n_covariates = user_covariates.shape[1] + item_covariates.shape[1]
         self.n_items, self.offset = n_items, float(offset)

@@ -14,6 +14,7 @@ from .logistic import LogisticPropensity
 from .matrix_factorization import MFPropensity
 from .naive_bayes import NaiveBayesPropensity
 from .network import PropensityNetwork
+from .poisson import PoissonFactors, poisson_factorization
 from .popularity import PopularityPropensity
 from .statistics import PropensityStatistics, propensity_statistics
 
@@ -33,11 +34,13 @@ __all__ = [
     "LogisticPropensity",
     "MFPropensity",
     "NaiveBayesPropensity",
+    "PoissonFactors",
     "PopularityPropensity",
     "PropensityEstimator",
     "PropensityNetwork",
     "PropensityStatistics",
     "make_propensity",
+    "poisson_factorization",
     "propensity_statistics",
 ]
 

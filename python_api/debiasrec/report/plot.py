@@ -49,7 +49,9 @@ def comparison_png(summary: pd.DataFrame) -> bytes | None:
 def metric_label(metric: str) -> str:
     """How a metric is written in tables and figures: ``ndcg@5`` is NDCG@5, ``recall@5`` Recall@5."""
     name = metric.removeprefix("f1_")
-    label = name.upper() if name.partition("@")[0] in ABBREVIATIONS else name.capitalize().replace("_", " ")
+    measured, at, k = name.partition("@")
+    first, *rest = measured.split("_")
+    label = " ".join([first.upper() if first in ABBREVIATIONS else first.capitalize(), *rest]) + at + k
     return f"F1 {label}" if metric.startswith("f1_") else label
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from debiasrec.training.early_stopping import EarlyStopping
-from debiasrec.training.learner import LossLearner, RowLearner, TableLearner
+from debiasrec.training.learner import ClickLearner, LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import DivergenceError, ProgressEvent, TrainingRun, train
 from debiasrec.training.optimizer import SGD, Adagrad, Adam, make_optimizer
@@ -15,6 +15,7 @@ __all__ = [
     "Adam",
     "Batch",
     "BlockLoader",
+    "ClickLearner",
     "DivergenceError",
     "EarlyStopping",
     "FlatLoader",

@@ -11,7 +11,7 @@ from torch import Tensor
 import debias_ext
 from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.loader import Batch, FlatLoader
-from debiasrec.training.optimizer import make_optimizer
+from debiasrec.training.optimizer import dense, make_optimizer
 
 
 class RowLearner:
@@ -228,8 +228,39 @@ class TableLearner:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One step; the gradients, one per table in order, are overwritten."""
+        """One step; the gradients, one per table in order, dense or sparse, are overwritten."""
         if self.weight_decay:
-            for table, gradient in zip(self.tables.values(), gradients, strict=True):
-                gradient.add_(table * self.weight_decay)
+            pairs = zip(self.tables.values(), gradients, strict=True)
+            gradients = [(table * self.weight_decay).add_(dense(gradient)) for table, gradient in pairs]
+        self.optimizer.step(gradients)
+
+
+class ClickLearner:
+    """Applies gradient steps of a loss to a click model and to tables of its method, by one optimiser.
+
+    Args:
+        model: the model that is trained; its running statistics take no gradient.
+        extras: leaves by name, trained beside the model and not needed to predict.
+        optimizer, lr: as in `RowLearner`.
+    """
+
+    def __init__(self, model: Model, extras: Mapping[str, Tensor], *, optimizer: str, lr: float) -> None:
+        self.model = model
+        self.extras = dict(extras)
+        trained = {name: table for name, table in model.tables().items() if table.requires_grad}
+        self.trained = {**trained, **self.extras}
+        self.optimizer = make_optimizer(optimizer, self.trained, lr)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a step changes, by name, live: tables, running statistics and the state of the optimiser."""
+        state = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        return {**self.model.tables(), **self.extras, **state}
+
+    def to_(self, device: str | torch.device) -> None:
+        """Move the trained model; the learner cannot go on after it."""
+        self.model.to_(device)
+
+    def update(self, loss: Tensor) -> None:
+        """One step down the gradient of the loss; a table that the loss does not read stays."""
+        gradients = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True, materialize_grads=True)
         self.optimizer.step(gradients)

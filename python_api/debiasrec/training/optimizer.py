@@ -3,6 +3,8 @@
 Only add, subtract, multiply, divide and square root occur, one per pass: each is correctly rounded in IEEE arithmetic,
 so the result does not depend on how a kernel is vectorised or on how many threads share it. (A fused multiply-add may
 serve the vector part of a kernel and not its tail, and the tail moves with the number of threads.)
+
+Gradients may be sparse: the result is that of dense ones.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class SGD:
     def step(self, gradients: Iterable[Tensor]) -> None:
         """Apply one step; the gradients (one per table, in order) are overwritten."""
         for table, gradient in zip(self.tables, gradients, strict=True):
-            table.sub_(gradient.mul_(self.lr))
+            table.sub_(dense(gradient).mul_(self.lr))
 
 
 class Adam:
@@ -46,6 +48,8 @@ class Adam:
         self.steps = torch.zeros((), dtype=torch.int64)
         self.first = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
         self.second = [torch.zeros_like(table, requires_grad=False) for table in self.tables]
+        # Kept: fresh memory of the size of a table costs more in page faults than the arithmetic.
+        self.scratch = [torch.empty_like(table, requires_grad=False) for table in self.tables]
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimiser's own state by name, live."""
@@ -62,14 +66,20 @@ class Adam:
         beta1, beta2 = self.betas
         rate = self.lr / (1.0 - beta1**steps)
         scale = (1.0 - beta2**steps) ** 0.5
-        for table, gradient, first, second in zip(self.tables, gradients, self.first, self.second, strict=True):
-            first.mul_(beta1).add_(gradient * (1.0 - beta1))
-            second.mul_(beta2).add_(gradient.mul_(gradient).mul_(1.0 - beta2))
+        state = zip(self.tables, gradients, self.first, self.second, self.scratch, strict=True)
+        for table, gradient, first, second, scratch in state:
+            if gradient.is_sparse:
+                rows, values = gradient.coalesce().indices()[0], gradient.coalesce().values()
+                first.mul_(beta1).index_add_(0, rows, values * (1.0 - beta1))
+                second.mul_(beta2).index_add_(0, rows, values.mul(values).mul_(1.0 - beta2))
+            else:
+                first.mul_(beta1).add_(torch.mul(gradient, 1.0 - beta1, out=scratch))
+                second.mul_(beta2).add_(gradient.mul_(gradient).mul_(1.0 - beta2))
             # 1 / (1 / sqrt): torch.sqrt calls a vendor library, which starts threads for a few thousand elements and
             # does not promise correct rounding. A second moment of 0 still gives 0.
-            root = torch.rsqrt(second, out=gradient).reciprocal_()
+            root = torch.rsqrt(second, out=scratch).reciprocal_()
             denominator = root.div_(scale).add_(self.eps)
-            table.sub_(first.div(denominator).mul_(rate))
+            table.sub_(torch.div(first, denominator, out=scratch).mul_(rate))
 
 
 class Adagrad:
@@ -92,9 +102,15 @@ class Adagrad:
     def step(self, gradients: Iterable[Tensor]) -> None:
         """Apply one step; the gradients (one per table, in order) are overwritten."""
         for table, gradient, second in zip(self.tables, gradients, self.second, strict=True):
-            second.add_(gradient * gradient)
+            own = dense(gradient)
+            second.add_(own * own)
             denominator = torch.rsqrt(second).reciprocal_().add_(self.eps)
-            table.sub_(gradient.div_(denominator).mul_(self.lr))
+            table.sub_(own.div_(denominator).mul_(self.lr))
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient as a dense tensor; a dense one as it is."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 Optimizer = SGD | Adam | Adagrad

@@ -12,17 +12,19 @@ from torch import Tensor
 
 import debias_ext
 from debiasrec.propensity import make_propensity
+from debiasrec.training.click_validation import CLICK_CRITERIA, ClickValidator
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Interactions, Split
 
 Score = Callable[[Tensor, Tensor], Tensor]
-CRITERIA = ("auc", "mse", "snips_mse")
+ERRORS = ("mse", "snips_mse")
+CRITERIA = ("auc", *ERRORS, *CLICK_CRITERIA)
 
 
 def higher_is_better(criterion: str) -> bool:
     """The direction of a criterion."""
-    return criterion == "auc"
+    return criterion not in ERRORS
 
 
 class Validator:
@@ -63,11 +65,13 @@ class Validator:
 
 def make_validator(
     split: Split, encode: Callable[[np.ndarray], np.ndarray], criterion: str, device: str | torch.device
-) -> Validator | None:
+) -> Validator | ClickValidator | None:
     """A validator on `validation_rows`; None when there are none."""
     part = validation_rows(split, criterion)
     if part is None:
         return None
+    if criterion in CLICK_CRITERIA:
+        return ClickValidator(split, criterion, device)
     users, items = (torch.tensor(column, device=device) for column in (part.users, part.items))
     targets = torch.tensor(encode(part.ratings), device=device)
     labels = torch.from_numpy(split.dataset.positives(part.ratings))
@@ -79,8 +83,12 @@ def make_validator(
 def validation_rows(split: Split, criterion: str) -> Interactions | None:
     """The uniform validation part, else the biased one; None when neither can be used.
 
-    A part can be used when it has rows and, for "auc", both classes.
+    A part can be used when it has rows and, for "auc", both classes. The criteria of clicks take the biased part, which
+    needs a positive row.
     """
+    if criterion in CLICK_CRITERIA:
+        part = split.biased_validation
+        return part if part is not None and split.dataset.positives(part.ratings).any() else None
     for part in (split.uniform_validation, split.biased_validation):
         if part is None or not len(part):
             continue

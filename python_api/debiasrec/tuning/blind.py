@@ -21,6 +21,8 @@ def without_tests(split: Split) -> Split:
     """
     data = split.dataset
     biased = _together(split.train, split.biased_validation)
+    if data.ordered:  # the items drawn for validation are no clicks, and may repeat
+        biased = biased.take(data.positives(biased.ratings))
     seen = replace(data, biased=biased, uniform=_together(split.uniform_train, split.uniform_validation), truth=None)
     return replace(split, dataset=seen, biased_test=None, uniform_test=None)
 

@@ -34,6 +34,7 @@ Space = dict[str, "Interval | tuple[Any, ...]"]
 
 # By the optimiser that takes the steps. Summed errors over blocks need small SGD steps, adaptive steps are scale-free.
 LEARNING_RATES = {"sgd": Interval(1e-6, 1.0), "adam": Interval(1e-4, 5e-2), "adagrad": Interval(1e-3, 5e-2)}
+LEARNING_RATES["lazy_adam"] = LEARNING_RATES["adam"]
 # By the reduction: beside a sum the coefficient is absolute, beside a mean it is relative to the number of rated pairs.
 # Sums of inversely weighted errors, as of IPS and LTD, need the upper decade.
 L2 = {"sum": Interval(1e-3, 1e2), "mean": Interval(1e-2, 1e2)}
@@ -63,11 +64,17 @@ OPTIONS: Space = {
     "gamma_observed": Interval(-2.0, -0.01, log=False),
     "gamma_missing": Interval(-2.0, -0.01, log=False),
     "beta": Interval(1e-3, 1.0),
+    # CausalD
+    "label_strength": Interval(0.01, 10.0),
+    "feature_strength": Interval(0.01, 10.0),
     # CausE, KD-Label, MF-PD, CPT-V
     "pull": Interval(1e-5, 10.0),
     "strength": Interval(0.1, 1.0, log=False),
     "gamma": Interval(1e-6, 0.5),
     "clusters": (5, 10, 20),
+    # ExpoMF, CEB
+    "precision": Interval(0.1, 10.0),
+    "likelihood": Interval(1.0, 1e2),
 }
 
 

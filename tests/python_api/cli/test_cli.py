@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import debiasrec
 from debiasrec.cli import app, main
 from debiasrec.cli.parse import parse_settings
+from debiasrec.cli.source import DataSource
 
 FAST = ["--set", "max_epochs=2", "--set", "factors=2"]
 COMMANDS = ["list", "data", "fit", "evaluate", "compare", "tune", "experiment", "bench", "doctor"]
@@ -62,7 +63,7 @@ def test_list_names_methods_data_sets_splits_and_experiments():
     text = run("list")
     assert all(name in text for name in debiasrec.experiments.EXPERIMENTS)
     assert all(name in text for name in debiasrec.methods.REGISTRY)
-    assert all(name in text for name in ("simulated", "coat", "yahoo_r3", "autodebias", "interd", "ltd"))
+    assert all(name in text for name in ("simulated", "amazon", "autodebias", "interd", "leave_one_out"))
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -254,3 +255,16 @@ def test_bench_and_doctor_hand_over_to_their_programs(monkeypatch, capsys):
     assert handed == [["--quick", "--help", "--debug"]]
     assert main(["doctor"]) == 0
     assert "torch" in capsys.readouterr().out
+
+
+def test_clicks_in_time_order_are_compared_under_their_own_split(tmp_path):
+    lines = [f"{user}\t{(7 * user + 3 * step) % 30}\t5\t{step}" for user in range(40) for step in range(8)]
+    (tmp_path / "u.data").write_text("\n".join(lines) + "\n")
+    data = ["--data", "ml_100k", "--root", str(tmp_path), "--core", "2"]
+    methods = ["--methods", "deepfm,causald", "--set", "causald.base=deepfm", "--set", "causald.groups=2"]
+    text = run("compare", *data, *methods, "--seeds", "1", "--set", "max_epochs=1", "--out", str(tmp_path / "run"))
+    assert "split leave_one_out" in text
+    assert "Recall@5" in text
+    assert "MSE" not in text.partition("Reading:")[0]
+    with pytest.raises(debiasrec.DebiasRecError, match="--core: only with a named set"):
+        DataSource("ratings.csv", core=3).load()

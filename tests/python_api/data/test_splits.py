@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debiasrec.data import SPLITS, Dataset, load_simulated
-from debiasrec.data.splits import check_disjoint
+from debiasrec.data.splits import LEAVE_ONE_OUT, check_disjoint
 from debiasrec.errors import DebiasRecError
 
 
@@ -45,7 +45,7 @@ def test_each_protocol_has_its_parts_in_its_shares(data, name, biased, uniform):
     assert found == expected
 
 
-@pytest.mark.parametrize("name", sorted(SPLITS))
+@pytest.mark.parametrize("name", sorted(SPLITS.keys() - {LEAVE_ONE_OUT}))
 def test_the_parts_of_each_kind_are_its_rows_each_once(data, name):
     parts = dict(data.split(name, seed=3).parts())
     for whole, uniform in ((data.biased, False), (data.uniform, True)):

@@ -16,12 +16,11 @@ def data():
 
 @pytest.fixture
 def tiny():
-    """Three quick rows, one of a method that nobody has, measured and drawn."""
+    """Three quick rows, measured and drawn."""
     arms = {
         "mf": Arm("mf", QUICK, "mf", 1.0),
         "ips small": Arm("ips", {**QUICK, "lr": 0.001}, "ips", 0.001),
         "ips large": Arm("ips", {**QUICK, "lr": 0.02}, "ips", 0.02),
-        "oracle": Arm("oracle"),
     }
     return Experiment(
         name="tiny",

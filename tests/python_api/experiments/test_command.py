@@ -24,7 +24,7 @@ def test_it_prints_its_tables_and_goes_on_where_it_stopped(tmp_path, monkeypatch
     shown = capsys.readouterr()
     assert "mf seed 0" not in shown.err
     assert "[2/2] ips large seed 0" in shown.err
-    for words in ("A tiny experiment", "UAUC, debiased", "ips small", "Not in this version: oracle", "table.csv"):
+    for words in ("A tiny experiment", "UAUC, debiased", "ips small", "table.csv"):
         assert words in shown.out
     table = pd.read_csv(tmp_path / "runs" / "tiny-simulated" / "table.csv")
     assert set(table["method"]) == {"mf", "ips small", "ips large"}

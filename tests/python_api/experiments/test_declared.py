@@ -123,3 +123,11 @@ def test_the_weight_of_the_biased_teacher_by_hand():
     expected = ratio**0.7 / (1 + ratio**0.7)
     np.testing.assert_allclose(weight[:3], expected[:3], atol=1e-6)
     assert np.isnan(weight[3])
+
+
+def test_metrics_of_user_groups_are_drawn_by_grouping_and_metric():
+    declared = EXPERIMENTS["causald-groups"]
+    cell = {"method": "din", "test": "activeness group 2", "metric": "auc"}
+    assert declared.figure.place(declared.arms["din"], pd.Series(cell)) == ("activeness, auc", "din", 2.0)
+    whole = pd.Series({**cell, "test": "groups by activeness", "metric": "heterogeneity"})
+    assert declared.figure.place(declared.arms["din"], whole) is None

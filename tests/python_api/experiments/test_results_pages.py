@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +26,7 @@ def pages(tool, tiny, data, tmp_path, monkeypatch):
     from debiasrec.experiments import run
 
     monkeypatch.setattr(tool, "EXPERIMENTS", {"tiny": tiny})
-    run(tiny, data, tmp_path / "run", seeds=2)
+    run(tiny, data, tmp_path / "run", seeds=2, methods=["mf", "ips small"])
     assert tool.main([str(tmp_path / "run")], pages=tmp_path / "pages") == 0
     return tmp_path / "pages"
 
@@ -38,9 +39,18 @@ def test_a_page_has_our_figures_and_names_what_was_not_run(pages):
     text = (pages / "tiny.md").read_text()
     table = pd.read_csv(pages / "data" / "tiny-simulated.csv").query("method == 'mf' and metric == 'uauc'").iloc[0]
     assert f"| mf | ours | {table['mean']:.4f}".replace("| 0.", "| .") in text
-    assert "Not run: oracle." in text
+    assert "Not run: ips large." in text
     assert "ips small against mf" in text
     assert "tiny.md" in (pages / "README.md").read_text()
+
+
+def test_a_page_keeps_the_record_of_its_run_without_paths(pages):
+    record = json.loads((pages / "data" / "tiny-simulated.json").read_text())
+    assert record["seeds"] == [0, 1]
+    assert set(record["methods"]) == {"mf", "ips small"}
+    assert record["environment"]["packages"]["torch"]
+    assert "command" not in record["environment"]
+    assert "[tiny-simulated.json](data/tiny-simulated.json)" in (pages / "tiny.md").read_text()
 
 
 def test_a_page_states_the_number_of_trials_where_every_row_had_as_many(tool, tiny, monkeypatch):

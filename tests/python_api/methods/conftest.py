@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from python_api.methods.click_cases import click_split
 
 from debiasrec import methods
 from debiasrec.data import Dataset, Interactions, Split, load
@@ -12,6 +13,13 @@ from debiasrec.data import Dataset, Interactions, Split, load
 def split() -> Split:
     """A small simulated set with every part."""
     return load("simulated", n_users=120, n_items=60, density=0.2, uniform_per_user=20, seed=3).split("interd", 0)
+
+
+@pytest.fixture(scope="session")
+def suited(split):
+    """suited(name) -> a small split of the kind that the method of that name trains on."""
+    clicks = click_split()
+    return lambda name: clicks if methods.REGISTRY[name].sequential else split
 
 
 @pytest.fixture

@@ -83,6 +83,21 @@ def test_the_mean_loss_of_wmf_is_divided_by_the_weights(hand, batching):
     assert float(method.loss(batch).detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
+@pytest.mark.parametrize("missing_weight", [0.0, 0.3])
+def test_the_mean_loss_of_wmf_counts_every_pair_alike_however_many_ratings_a_block_has(hand, missing_weight):
+    """Five ratings of two users in four blocks of 2 x 2."""
+    ratings = np.full((4, 4), np.nan)
+    ratings[0], ratings[1, 0] = [5.0, 1.0, 1.0, 5.0], 5.0
+    options = {"missing_weight": missing_weight, "reduction": "mean", "batching": "block", "l2": 0.1}
+    method = methods.WMF(user_block=2, item_block=2, **options)
+    losses = [float(method.loss(batch).detach()) for batch in method._start(hand(ratings), "cpu").epoch(1)]
+    whole = methods.WMF(user_block=4, item_block=4, **options)
+    (batch,) = whole._start(hand(ratings), "cpu").epoch(1)
+    assert np.mean(losses) == pytest.approx(float(whole.loss(batch).detach()), rel=1e-5)
+    fitted = methods.WMF(user_block=2, item_block=2, max_epochs=2, **options).fit(hand(ratings))
+    assert np.isfinite(fitted.history_["loss"]).all()
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_step_of_wmf_decays_as_the_loss_is_reduced(hand, reduction):
     options = {"optimizer": "sgd", "lr": 0.1, "l2": 0.5, "l2_rows": "block", "reduction": reduction}

@@ -49,21 +49,23 @@ def test_the_real_step_of_autodebias_goes_down_its_lower_loss(split, reduction, 
 
 
 def test_the_mean_of_autodebias_counts_every_pair_alike_however_many_ratings_a_block_has(hand):
-    """One full block of 2 x 2 and three empty ones: each gives its own share of the loss of the whole matrix."""
+    """Five ratings in four blocks of 2 x 2: each block gives its own share of the loss of the whole matrix."""
     ratings = np.full((4, 4), np.nan)
-    ratings[:2, :2] = [[5.0, 1.0], [1.0, 5.0]]
+    ratings[0], ratings[1, 0] = [5.0, 1.0, 1.0, 5.0], 5.0
     data = hand(ratings)
     split = replace(data, uniform_train=data.train)
     options = {"reduction": "mean", "imputation_weight": 0.3, "l2": 0.0}
     whole, everything = started("autodebias", split, user_block=4, item_block=4, **options)
     expected = float(whole.lower_step(everything))
     loader = methods.make("autodebias", batching="block", user_block=2, item_block=2)._start(split, "cpu")
-    losses = []
+    losses, rated = [], []
     for batch in loader.epoch(1):
+        rated.append(len(batch))
         method, _ = started("autodebias", split, user_block=2, item_block=2, **options)
         batch.columns["targets"] = batch["targets"].double()
         losses.append(float(method.lower_step(batch)))
-        assert rated_on_average(method, batch) == 1.0
+        assert rated_on_average(method, batch) == 1.25
+    assert len(set(rated)) > 1
     assert np.mean(losses) == pytest.approx(expected, rel=1e-9)
 
 

@@ -28,12 +28,17 @@ CASES = {
     "autodebias": {"imputation_epochs": 5, "watch_after": 3},
     "bal_dr": {"pair_balance": "ncf"},
     "bal_autodebias": {},
+    "ceb": {"risk": "ap"},
+    "cjmf": {"copies": 3},
     "umf": {"negatives": "sampled"},
     "biif": {},
     "alter_opt": {"detach_item": False},
     "relmf": {},
     "unbiased_bpr": {},
     "autodebias_implicit": {},
+    "din": {"batch_size": 128},
+    "causald": {"groups": 2, "batch_size": 128, "counterfactuals": 16},
+    "meal": {"base": "deepfm", "groups": 2, "batch_size": 128},
 }
 
 
@@ -50,7 +55,8 @@ def assert_same(first, second):
 
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.parametrize("epoch", [2, 9])
-def test_an_interrupted_fit_resumes_to_the_same_bits(split, tmp_path, monkeypatch, name, epoch):
+def test_an_interrupted_fit_resumes_to_the_same_bits(suited, tmp_path, monkeypatch, name, epoch):
+    split = suited(name)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     def interrupt(event):

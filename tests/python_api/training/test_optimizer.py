@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from debiasrec.training import make_optimizer
+from debiasrec.training import TableLearner, make_optimizer
 
 
 def run(name: str, steps: int, rows: int = 50, lr: float = 0.05) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -52,3 +52,17 @@ def test_adam_continues_from_its_tensors():
     for gradient in gradients[3:]:
         second.step([gradient.clone()])
     assert torch.equal(table, straight)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
+def test_sparse_gradients_take_the_steps_of_dense_ones_to_the_bit(name, decay):
+    generator = torch.Generator().manual_seed(1)
+    start = torch.randn(40, 3, generator=generator)
+    learners = [TableLearner({"t": start.clone()}, optimizer=name, lr=0.05, weight_decay=decay) for _ in range(2)]
+    for _ in range(5):
+        rows, values = torch.randint(40, (1, 12), generator=generator), torch.randn(12, 3, generator=generator)
+        gradient = torch.sparse_coo_tensor(rows, values, (40, 3), check_invariants=True)
+        learners[0].step([gradient.clone()])
+        learners[1].step([gradient.coalesce().to_dense()])
+    assert torch.equal(learners[0].tables["t"], learners[1].tables["t"])
