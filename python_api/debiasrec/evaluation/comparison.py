@@ -16,7 +16,8 @@ from .significance import paired_summary
 
 RESULT_COLUMNS = ["method", "seed", "test", "metric", "value"]
 FIT_COLUMNS = ["method", "seed", "validation_auc", "best_epoch", "stopped_by", "seconds"]
-BASELINES = ("mf", "mf_uniform", "mf_combine")  # plain matrix factorisation, by what it trains on
+# What is not corrected: matrix factorisation by what it trains on, rankings of clicks, click models.
+BASELINES = ("mf", "mf_uniform", "mf_combine", "bpr", "din", "deepfm")
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Comparison:
         split: where the tests come from.
         seeds: the model seeds asked for.
         configs: method to its hyper-parameters, the seed left out.
-        families: method to the registry name of its class; the members of the MF family are the baselines.
+        families: method to the registry name of its class; the uncorrected ones are the baselines.
         results: method, seed, test, metric, value; one row per figure.
         fits: method, seed, validation_auc, best_epoch, stopped_by, seconds; one row per fit.
         dropped: users per test and how many lack a class.
@@ -58,7 +59,7 @@ class Comparison:
 
     @property
     def baseline(self) -> str | None:
-        """The MF-family method with the best mean validation AUC; None when no such method was fitted.
+        """The uncorrected method with the best mean validation AUC; None when no such method was fitted.
 
         The tests play no part in the choice.
         """

@@ -22,7 +22,7 @@ def reading_guide(comparison: Comparison) -> str:
     lines = [legend(baseline, several=len(comparison.seeds) > 1)]
     if baseline is not None:
         lines.append(
-            f"Baseline: {baseline}, best of the MF family by mean AUC on the validation rows, tests unseen. "
+            f"Baseline: {baseline}, best uncorrected method by mean AUC on the validation rows, tests unseen. "
             "diff, p: debiased test against it, paired t-test over model seeds on this one split."
         )
     lines.append(dropped_text(comparison.dropped, comparison.ranking_users))

@@ -13,7 +13,7 @@ import debiasrec
 from debiasrec import DebiasRecError
 from debiasrec.evaluation import paired_t_test, validation_auc
 from debiasrec.evaluation.compare import ComparisonInterrupted
-from debiasrec.evaluation.comparison import config_hash, summarise
+from debiasrec.evaluation.comparison import BASELINES, config_hash, summarise
 
 
 @pytest.fixture
@@ -77,7 +77,14 @@ def test_validation_auc_prefers_the_uniform_part(make_split, fixed_scores):
     assert np.isnan(validation_auc(model, nothing))
 
 
-def test_no_baseline_without_a_method_of_the_mf_family(make_split, fixed_scores, monkeypatch):
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_uncorrected_method_can_be_the_baseline(make_split, fixed_scores, monkeypatch, name):
+    monkeypatch.setattr(fixed_scores, "name", name)
+    assert name in debiasrec.methods.REGISTRY
+    assert debiasrec.compare(make_split(), {"plain": fixed_scores()}, seeds=1).baseline == "plain"
+
+
+def test_no_baseline_without_an_uncorrected_method(make_split, fixed_scores, monkeypatch):
     monkeypatch.setattr(fixed_scores, "name", "ips")
     result = debiasrec.compare(make_split(), {"ips": fixed_scores()}, seeds=2)
     assert result.baseline is None
