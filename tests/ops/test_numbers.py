@@ -91,7 +91,7 @@ NUMBERS: dict[str, tuple[Call, str, str]] = {
     "lookahead_loss-l2": (lookahead("options", "l2"), "l2", NOT_NEGATIVE),
     "lookahead_loss-eps": (lookahead("options", "assumed", "eps", **ADAM), r"assumed\['eps'\]", NOT_NEGATIVE),
     "lookahead_loss-scale": (lookahead("lower", "missing", "scale", **DR), r"lower\['missing'\]\['scale'\]", ANY),
-    "lookahead_loss-clip_min": (lookahead("lower", "clip_min", **RELMF), "clip_min", UNIT),
+    "lookahead_loss-clip_min": (lookahead("lower", "clip_min", **RELMF), r"lower\['clip_min'\]", UNIT),
     "lookahead_loss-value": (lookahead_block, r"lower\['block'\]\['value'\]", ANY),
     "lookahead_loss_for-lr": (any_model, "lr", NOT_NEGATIVE),
     "MFOptimizer-lr": (lambda x: MFOptimizer("adam", x), "lr", NOT_NEGATIVE),
