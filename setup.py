@@ -159,8 +159,12 @@ class Plan:
         lines = ["ninja_required_version = 1.5"]
         lines += ["rule compile", "  command = $run -MMD -MF $out.d", "  depfile = $out.d", "  deps = gcc"]
         lines += ["  description = $in", "rule link", "  command = $run", "  description = link $out"]
+        # What ptxas says of registers and spills is kept beside the object, for tools/cuda_resources.py.
+        kept = "$run -Xptxas -v -MMD -MF $out.d > $out.ptxas 2>&1 || { cat $out.ptxas; exit 1; }"
+        lines += ["rule kernels", f"  command = {kept}", "  depfile = $out.d", "  deps = gcc", "  description = $in"]
         for source, object_file, command in self.steps:
-            lines += [f"build {escape(object_file)}: compile {escape(source)}", f"  run = {shell(command)}"]
+            rule = "kernels" if source.suffix == ".cu" else "compile"
+            lines += [f"build {escape(object_file)}: {rule} {escape(source)}", f"  run = {shell(command)}"]
         objects = " ".join(escape(object_file) for _, object_file, _ in self.steps)
         lines += [f"build {escape(self.target)}: link {objects}", f"  run = {shell(self.link)}"]
         path = self.folder / "build.ninja"

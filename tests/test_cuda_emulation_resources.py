@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,26 @@ def test_a_changed_report_is_out_of_date(tool: ModuleType, tmp_path: Path, monke
         "+ debias::idle<float, int>,sm_75,9,0,0,0,0",
         "- debias::idle<float, int>,sm_75,8,0,0,0,0",
     ]
+
+
+def test_the_report_of_a_build_counts_while_it_is_younger_than_the_sources_and_has_every_arch(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, report = tmp_path / "csrc" / "busy_cuda.cu", tmp_path / "build" / "objects-1" / "busy_cuda.cu.o.ptxas"
+    for path in (source, report):
+        path.parent.mkdir(parents=True)
+    source.write_text("")
+    report.write_text(PTXAS_REPORT)
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "CSRC", tmp_path / "csrc")
+    monkeypatch.setattr(tool, "ARCHS", ("75", "80"))
+    os.utime(source, (1, 1))
+    assert tool.build_report(source) == PTXAS_REPORT
+    monkeypatch.setattr(tool, "ARCHS", ("75", "80", "90"))
+    assert tool.build_report(source) is None
+    monkeypatch.setattr(tool, "ARCHS", ("75", "80"))
+    os.utime(report, (0, 0))
+    assert tool.build_report(source) is None
 
 
 def test_stored_resource_report_matches_the_kernels(tool: ModuleType) -> None:

@@ -3,7 +3,8 @@
 
 Compiles csrc/**/*_cuda.cu with nvcc, warnings as errors, and writes benchmarks/results/cuda_resources.csv.
 With --check that file stays as it is: the status is 1 when a kernel spills that is not in ALLOWED_SPILLS, or when the
-file is out of date. No GPU is needed. Compiler reports are kept in build/cuda_resources, by what they depend on.
+file is out of date. No GPU is needed. What the build of the package has compiled since a file changed is not compiled
+again: its reports lie beside its objects. Others are kept in build/cuda_resources, by what they depend on.
 """
 
 from __future__ import annotations
@@ -97,8 +98,22 @@ def report_key(nvcc: str, source: Path) -> str:
     return key.hexdigest()
 
 
+def build_report(source: Path) -> str | None:
+    """The report of the last build of the package, if it is younger than the file and its headers and has every arch."""
+    youngest = max(path.stat().st_mtime for path in with_headers(source))
+    for path in (ROOT / "build").glob(f"objects-*/{source.relative_to(CSRC)}.o.ptxas"):
+        text = path.read_text()
+        complete = {arch for _, arch in ENTRY.findall(text)} == {f"sm_{arch}" for arch in ARCHS}
+        if complete and path.stat().st_mtime > youngest:
+            return text
+    return None
+
+
 def compiler_report(nvcc: str, source: Path) -> str:
-    """What ptxas says about the kernels of one file, from the cache where nothing has changed."""
+    """What ptxas says about the kernels of one file, from a build or the cache where nothing has changed."""
+    built = build_report(source)
+    if built is not None:
+        return built
     cached = CACHE / f"{report_key(nvcc, source)}.txt"
     if cached.exists():
         return cached.read_text()
