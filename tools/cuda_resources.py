@@ -99,7 +99,7 @@ def report_key(nvcc: str, source: Path) -> str:
 
 
 def build_report(source: Path) -> str | None:
-    """The report of the last build of the package, if it is younger than the file and its headers and has every arch."""
+    """The report of a build of the package that is younger than the file and its headers, and has every arch."""
     youngest = max(path.stat().st_mtime for path in with_headers(source))
     for path in (ROOT / "build").glob(f"objects-*/{source.relative_to(CSRC)}.o.ptxas"):
         text = path.read_text()
