@@ -71,13 +71,19 @@ def test_the_report_of_a_build_counts_while_it_is_younger_than_the_sources_and_h
     source, report = tmp_path / "csrc" / "busy_cuda.cu", tmp_path / "build" / "objects-1" / "busy_cuda.cu.o.ptxas"
     for path in (source, report):
         path.parent.mkdir(parents=True)
+    flags = tmp_path / "setup.py"
     source.write_text("")
+    flags.write_text("")
     report.write_text(PTXAS_REPORT)
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     monkeypatch.setattr(tool, "CSRC", tmp_path / "csrc")
     monkeypatch.setattr(tool, "ARCHS", ("75", "80"))
-    os.utime(source, (1, 1))
+    for path in (source, flags):
+        os.utime(path, (1, 1))
     assert tool.build_report(source) == PTXAS_REPORT
+    os.utime(flags, (1 << 40, 1 << 40))
+    assert tool.build_report(source) is None
+    os.utime(flags, (1, 1))
     monkeypatch.setattr(tool, "ARCHS", ("75", "80", "90"))
     assert tool.build_report(source) is None
     monkeypatch.setattr(tool, "ARCHS", ("75", "80"))

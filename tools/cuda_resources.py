@@ -99,8 +99,8 @@ def report_key(nvcc: str, source: Path) -> str:
 
 
 def build_report(source: Path) -> str | None:
-    """The report of a build of the package that is younger than the file and its headers, and has every arch."""
-    youngest = max(path.stat().st_mtime for path in with_headers(source))
+    """The report of a build of the package that is younger than all it depends on, and has every arch."""
+    youngest = max(path.stat().st_mtime for path in (*with_headers(source), ROOT / "setup.py"))
     for path in (ROOT / "build").glob(f"objects-*/{source.relative_to(CSRC)}.o.ptxas"):
         text = path.read_text()
         complete = {arch for _, arch in ENTRY.findall(text)} == {f"sm_{arch}" for arch in ARCHS}

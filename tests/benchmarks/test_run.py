@@ -55,6 +55,17 @@ def test_the_memory_of_a_call_is_what_it_holds_at_once():
     assert peak_bytes(lambda: None, "cpu") < 5e6
 
 
+def test_memory_that_earlier_calls_left_on_the_heap_is_counted():
+    def many() -> list[torch.Tensor]:
+        return [torch.ones(15_000) for _ in range(1_000)]  # 60 kB each
+
+    left = many()
+    above = torch.ones(15_000)  # keeps the heap from shrinking by itself
+    del left
+    assert 55e6 < peak_bytes(many, "cpu") < 90e6
+    del above
+
+
 @pytest.mark.parametrize(("peak", "verdict"), [(199, "met"), (200, "MISSED")])
 def test_memory_has_a_verdict_and_is_printed(peak, verdict, capsys):
     from debiasrec.benchmarks.table import report

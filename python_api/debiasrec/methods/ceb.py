@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 import debias_ext
-from debiasrec.data.validation import as_indices
-from debiasrec.methods.implicit import Implicit
+from debiasrec.methods.learned_exposure import TwoModels
 from debiasrec.methods.options import choice, flag, number
 from debiasrec.methods.trained import Learner
 from debiasrec.models import MatrixFactorization
-from debiasrec.training.learner import TableLearner
 from debiasrec.training.loader import Batch
-
-if TYPE_CHECKING:
-    from debiasrec.training.loop import TrainingRun
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class CEB(Implicit):
+class CEB(TwoModels):
     """A risk of the relevance p = sigmoid(s) under exposure x, and the likelihood of the clicks R, which teaches x.
 
         L = mean of  risk + likelihood (-R log(x p) - (1 - R) log(1 - x p)),     x = sigmoid(alpha[u] + beta[i])
@@ -40,12 +34,7 @@ class CEB(Implicit):
         risk: "w", "pu" or "ap".
         likelihood: weight of the likelihood beside the risk.
         clip_min: the least x that is divided by.
-        exposure_lr, exposure_decay: learning rate and weight decay of alpha and beta (the decay is a part of the
-            gradient).
         detach_weights: take the weights in the risk for constants; the public program does not.
-
-    Attributes (after fit):
-        exposure_: the model of the logits of x, of the last epoch.
 
     Source: Gupta et al., Correcting Exposure Bias for Link Recommendation, ICML 2021, section 4, with the exposure of a
         user and an item in place of the one between fields of study.
@@ -58,8 +47,6 @@ class CEB(Implicit):
     risk: str = choice("w", "w", "pu", "ap")
     likelihood: float = number(20.0, least=0)
     clip_min: float = number(1e-3, above=0, most=1)
-    exposure_lr: float = number(0.01, above=0)
-    exposure_decay: float = number(0.0, least=0)
     detach_weights: bool = flag(True)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
@@ -67,13 +54,8 @@ class CEB(Implicit):
         seed = (self.seed, 0, 1)
         self.exposure_ = MatrixFactorization(self.n_users_, self.n_items_, 0, seed=seed, device=device)
         tables = {name: table for name, table in self.exposure_.learned_biases().items() if table is not None}
-        rate, decay = self.exposure_lr, self.exposure_decay
-        exposure = TableLearner(tables, optimizer=self.optimizer, lr=rate, weight_decay=decay)
-        return {"rating": self._loss_learner(self.model_, self.lr, self.l2), "exposure": exposure}
-
-    def one_pass(self) -> bool:
-        """Two models learn."""
-        return False
+        rating = self._loss_learner(self.model_, self.lr, self.l2)
+        return {"rating": rating, "exposure": self.exposure_learner(tables)}
 
     def loss(self, batch: Batch) -> Tensor:
         """The risk and the likelihood."""
@@ -106,16 +88,6 @@ class CEB(Implicit):
         exposure.step(gradients)
         return loss.detach()
 
-    @torch.no_grad()
-    def predict_exposure(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Exposures x of pairs, float32 [n].
-
-        Args:
-            users, items: integer [n], inside indices.
-        """
-        pair = (torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items)))
-        return torch.sigmoid(self.exposure_.score(*pair)).numpy()
-
-    def _finish(self, run: TrainingRun, seconds: float) -> None:
-        super()._finish(run, seconds)
-        self.exposure_.to_("cpu")
+    def pair_exposures(self, users: Tensor, items: Tensor) -> Tensor:
+        """x of pairs, [B]; `exposure_` gives their logits."""
+        return torch.sigmoid(self.exposure_.score(users, items))

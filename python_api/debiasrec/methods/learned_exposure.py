@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LearnedExposure(Implicit):
-    """The likelihood of clicks under relevance sigmoid(s) and the exposure x of a `MixedExposure` with parameters phi.
-
-        L = mean of -R log(x p) - (1 - R) log(1 - x p),    p = sigmoid(s)
+class TwoModels(Implicit):
+    """A rating model, and an exposure model with parameters phi that learns beside it.
 
     Args:
         exposure_lr, exposure_decay: learning rate and weight decay of phi (the decay is a part of the gradient).
-        detach_item: take the item factors in x for constants; else they learn through x too.
 
     Attributes (after fit):
         exposure_: the exposure model of the last epoch.
@@ -38,6 +35,45 @@ class LearnedExposure(Implicit):
 
     exposure_lr: float = number(0.01, above=0)
     exposure_decay: float = number(0.0, least=0)
+
+    def pair_exposures(self, users: Tensor, items: Tensor) -> Tensor:
+        """x of pairs, [B], by the models as they are."""
+        raise NotImplementedError
+
+    def exposure_learner(self, tables: dict[str, Tensor]) -> TableLearner:
+        """The learner of phi."""
+        rate, decay = self.exposure_lr, self.exposure_decay
+        return TableLearner(tables, optimizer=self.optimizer, lr=rate, weight_decay=decay)
+
+    def one_pass(self) -> bool:
+        """Two models learn."""
+        return False
+
+    @torch.no_grad()
+    def predict_exposure(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Exposures of pairs, float32 [n].
+
+        Args:
+            users, items: integer [n], inside indices.
+        """
+        pair = (torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items)))
+        return self.pair_exposures(*pair).numpy()
+
+    def _finish(self, run: TrainingRun, seconds: float) -> None:
+        super()._finish(run, seconds)
+        self.exposure_.to_("cpu")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LearnedExposure(TwoModels):
+    """The likelihood of clicks under relevance sigmoid(s) and the exposure x of a `MixedExposure` with parameters phi.
+
+        L = mean of -R log(x p) - (1 - R) log(1 - x p),    p = sigmoid(s)
+
+    Args:
+        detach_item: take the item factors in x for constants; else they learn through x too.
+    """
+
     detach_item: bool = flag(True)
 
     def learners(self, device: str | torch.device) -> dict[str, Learner]:
@@ -50,13 +86,7 @@ class LearnedExposure(Implicit):
             if self.detach_item
             else self._loss_learner(self.model_, self.lr, self.l2)
         )
-        tables, rate, decay = self.exposure_.tables(), self.exposure_lr, self.exposure_decay
-        exposure = TableLearner(tables, optimizer=self.optimizer, lr=rate, weight_decay=decay)
-        return {"rating": rating, "exposure": exposure}
-
-    def one_pass(self) -> bool:
-        """Two models learn."""
-        return False
+        return {"rating": rating, "exposure": self.exposure_learner(self.exposure_.tables())}
 
     def exposures(self, batch: Batch) -> Tensor:
         """x, [B], differentiable in phi, and in the item factors unless they are detached."""
@@ -86,16 +116,6 @@ class LearnedExposure(Implicit):
         """The gradients of a loss to phi."""
         return list(torch.autograd.grad(loss, list(self.exposure_.tables().values()), retain_graph=True))
 
-    @torch.no_grad()
-    def predict_exposure(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Exposures of pairs, float32 [n].
-
-        Args:
-            users, items: integer [n], inside indices.
-        """
-        pair = (torch.tensor(as_indices(column, name)) for name, column in (("users", users), ("items", items)))
-        return self.exposure_(self.model_.item_factors, *pair).numpy()
-
-    def _finish(self, run: TrainingRun, seconds: float) -> None:
-        super()._finish(run, seconds)
-        self.exposure_.to_("cpu")
+    def pair_exposures(self, users: Tensor, items: Tensor) -> Tensor:
+        """x of pairs, [B]."""
+        return self.exposure_(self.model_.item_factors, users, items)
