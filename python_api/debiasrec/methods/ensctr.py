@@ -24,7 +24,7 @@ class EnsCTR(GroupTaught):
     z_k are the logits of the teachers of user groups. The second term holds p_T fixed; the third trains W and b.
 
     Args:
-        strength: c.
+        label_strength: c.
 
     Source: Zhu et al., Ensembled CTR Prediction via Knowledge Distillation, CIKM 2020, section 3, with a gate over
         frozen teachers.
@@ -34,7 +34,7 @@ class EnsCTR(GroupTaught):
     summary: ClassVar[str] = "distillation of teachers of user groups, weighed by a gate"
     source: ClassVar[str] = "Zhu et al., Ensembled CTR Prediction, CIKM 2020"
 
-    strength: float = number(1.0, least=0)
+    label_strength: float = number(1.0, least=0)
 
     def prepare(self, split: Split, device: str | torch.device) -> dict[str, Tensor]:
         """Fit the teachers; the gate starts as their mean."""
@@ -48,7 +48,7 @@ class EnsCTR(GroupTaught):
         mixed = gated(self.teacher_logits(batch), self._gate["gate_weight"], self._gate["gate_bias"])
         gate = cross_entropy(mixed, batch.labels)
         taught = cross_entropy(encoded.logits, torch.sigmoid(mixed.detach()))
-        return cross_entropy(encoded.logits, batch.labels) + self.strength * taught + gate
+        return cross_entropy(encoded.logits, batch.labels) + self.label_strength * taught + gate
 
 
 def gated(logits: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GroupIPS(OnBase):
-    """BCE weighted by 1 / max(P(group of u | i), clip_min), divided by the mean of the step.
+    """BCE weighted by 1 / max(P(group of u | i), share_min), divided by the mean of the step.
 
     P(g | i) = (n_gi + 1) / (n_i + K) from the training clicks; an item that was drawn has its own.
 
     Args:
         groups: K.
         grouping: "activeness", "consistency" or "random"; see `debiasrec.data.groups.user_groups`.
-        clip_min: least propensity.
+        share_min: least P(group | item).
 
     Source: Zhang et al., CausalD, TKDE 2023, section 4.1.3, the baseline "IPS".
     """
@@ -37,7 +37,7 @@ class GroupIPS(OnBase):
 
     groups: int = whole(5)
     grouping: str = choice("activeness", *GROUPINGS)
-    clip_min: float = number(0.2, above=0, most=1)
+    share_min: float = number(0.2, above=0, most=1)
 
     def prepare(self, split: Split, device: str | torch.device) -> dict[str, Tensor]:
         """Count the clicks of every group on every item."""
@@ -52,5 +52,5 @@ class GroupIPS(OnBase):
     def weights(self, batch: ClickBatch) -> Tensor:
         """The weights of the samples, [B]."""
         shares = self._shares[batch.samples.items, self._groups[batch.samples.users]]
-        weights = 1.0 / shares.clamp(min=self.clip_min)
+        weights = 1.0 / shares.clamp(min=self.share_min)
         return weights / weights.mean()

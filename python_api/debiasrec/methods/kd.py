@@ -24,7 +24,7 @@ class KD(OnBase):
     """BCE(y, z) + c tau^2 BCE(sigmoid(z_T / tau), z / tau), z_T of a plain model of the same base and all users.
 
     Args:
-        strength: c.
+        label_strength: c.
         temperature: tau.
 
     Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2.
@@ -34,7 +34,7 @@ class KD(OnBase):
     summary: ClassVar[str] = "distillation of a click model of all users into its like"
     source: ClassVar[str] = "Hinton et al., Distilling the Knowledge in a Neural Network, 2015"
 
-    strength: float = number(1.0, least=0)
+    label_strength: float = number(1.0, least=0)
     temperature: float = number(1.0, above=0)
 
     def prepare(self, split: Split, device: str | torch.device) -> dict[str, Tensor]:
@@ -48,4 +48,4 @@ class KD(OnBase):
         with torch.no_grad():
             targets = torch.sigmoid(self._teacher.encode(batch.samples).logits / tau)  # type: ignore[attr-defined]
         soft = tau**2 * cross_entropy(encoded.logits / tau, targets)
-        return cross_entropy(encoded.logits, batch.labels) + self.strength * soft
+        return cross_entropy(encoded.logits, batch.labels) + self.label_strength * soft

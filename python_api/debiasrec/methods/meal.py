@@ -42,7 +42,7 @@ class MEAL(GroupTaught):
     teacher's; the gradient that reaches the student through it is reversed.
 
     Args:
-        strength: c.
+        adversary_strength: c.
         reverse: reverse that gradient; without it, as in the public program, the student helps the discriminator.
 
     Source: Shen, He and Xue, MEAL: Multi-Model Ensemble via Adversarial Learning, AAAI 2019, section 3; the last layer
@@ -53,7 +53,7 @@ class MEAL(GroupTaught):
     summary: ClassVar[str] = "distillation of one random teacher of user groups a step, with an adversary"
     source: ClassVar[str] = "Shen et al., MEAL, AAAI 2019"
 
-    strength: float = number(0.1, least=0)
+    adversary_strength: float = number(0.1, least=0)
     reverse: bool = flag(True)
 
     def prepare(self, split: Split, device: str | torch.device) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ class MEAL(GroupTaught):
         told = self._judge(_Reversal.apply(student) if self.reverse else student)
         other = self._judge(torch.cat([teacher.mediator, teacher.logits.unsqueeze(1)], 1))
         ones, zeros = torch.ones_like(told), torch.zeros_like(other)
-        return similarity + self.strength * (cross_entropy(told, ones) + cross_entropy(other, zeros))
+        return similarity + self.adversary_strength * (cross_entropy(told, ones) + cross_entropy(other, zeros))
 
     def _judge(self, features: Tensor) -> Tensor:
         """The logit of "this is the student", [B]."""

@@ -195,11 +195,6 @@ class ClickModel(Model):
             hidden = torch.relu(F.linear(hidden, *self._layer(name, k)))
         return hidden
 
-    def _embed(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings of users [B, w], items [B, d] and histories [B, T, d]."""
-        table = self.item_factors
-        return (
-            F.embedding(samples.users, self.user_factors),
-            F.embedding(samples.items, table),
-            F.embedding(samples.history, table),
-        )
+    def _embed(self, samples: Samples) -> tuple[Tensor, Tensor]:
+        """Embeddings of users [B, w] and items [B, d]."""
+        return F.embedding(samples.users, self.user_factors), F.embedding(samples.items, self.item_factors)

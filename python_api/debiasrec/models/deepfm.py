@@ -40,11 +40,11 @@ class DeepFM(ClickModel):
         return DEEP[-1]
 
     def _forward(self, samples: Samples, training: bool) -> Encoded:
-        user, item, history = self._embed(samples)
-        pooled = _mean(history, samples.lengths)
+        user, item = self._embed(samples)
+        history = _mean(samples, torch.cat([self.item_factors, self.history_bias.unsqueeze(1)], 1))
+        pooled, clicked = history[:, :-1], history[:, -1]
         fields = [user, item, pooled] if user.shape[1] else [item, pooled]
-        clicked = F.embedding(samples.history, self.history_bias.unsqueeze(1))
-        linear = self.item_bias[samples.items] + _mean(clicked, samples.lengths).squeeze(1)
+        linear = self.item_bias[samples.items] + clicked
         if user.shape[1]:
             linear = linear + self.user_bias[samples.users]
         mediator = self._relu_layers("deep", len(DEEP), torch.cat(fields, 1))
@@ -52,8 +52,8 @@ class DeepFM(ClickModel):
         return Encoded(mediator, linear + debias_ext.fm_interaction(torch.stack(fields, 1)) + deep)
 
 
-def _mean(history: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of each history [B, T, d] over its length; 0 for an empty one."""
-    valid = torch.arange(history.shape[1], device=lengths.device) < lengths.unsqueeze(1)
-    total = torch.where(valid.unsqueeze(2), history, 0).sum(1)
-    return total / lengths.clamp(min=1).unsqueeze(1)
+def _mean(samples: Samples, table: Tensor) -> Tensor:
+    """The mean row of the table [I, d] over each history, [B, d]; 0 for an empty one."""
+    places = torch.arange(samples.history.shape[1], device=table.device)
+    clicks = samples.history[places < samples.lengths.unsqueeze(1)]
+    return F.embedding_bag(clicks, table, samples.lengths.cumsum(0) - samples.lengths, mode="mean")

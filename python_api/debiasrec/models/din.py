@@ -41,7 +41,8 @@ class DIN(ClickModel):
         return self.user_factors.shape[1] + self.item_factors.shape[1]
 
     def _forward(self, samples: Samples, training: bool) -> Encoded:
-        user, item, history = self._embed(samples)
+        user, item = self._embed(samples)
+        history = F.embedding(samples.history, self.item_factors)
         hidden = range(len(ATTENTION))
         running = [(getattr(self, f"mean_{k}"), getattr(self, f"variance_{k}")) for k in hidden]
         pooled, used = debias_ext.attention_pooling(

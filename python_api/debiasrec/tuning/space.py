@@ -1,8 +1,9 @@
 """What is searched: options and their ranges, for all methods in one place.
 
 A method is searched over those of its options that are listed here. Where the papers state ranges, these are theirs:
-learning rates and weight decay of Bal (WWW 2023), AdaGrad's rates and the variance term of LTD (WSDM 2021). The others
-span the settings of the public programs.
+learning rates and weight decay of Bal (WWW 2023), AdaGrad's rates and the variance term of LTD (WSDM 2021), the
+coefficients of CausalD (TKDE 2023), where all click models have one learning rate. The others span the settings of the
+public programs.
 """
 
 from __future__ import annotations
@@ -64,9 +65,11 @@ OPTIONS: Space = {
     "gamma_observed": Interval(-2.0, -0.01, log=False),
     "gamma_missing": Interval(-2.0, -0.01, log=False),
     "beta": Interval(1e-3, 1.0),
-    # CausalD
+    # CausalD and its peers
     "label_strength": Interval(0.01, 10.0),
     "feature_strength": Interval(0.01, 10.0),
+    "adversary_strength": Interval(0.01, 10.0),
+    "share_min": Interval(0.1, 0.5),
     # CausE, KD-Label, MF-PD, CPT-V
     "pull": Interval(1e-5, 10.0),
     "strength": Interval(0.1, 1.0, log=False),
@@ -91,6 +94,8 @@ def search_space(method: Method) -> Space:
     endings = {"lr": LEARNING_RATES[optimizer], "l2": L2[reduction], "decay": DECAY}
     searched: Space = {}
     for option in ranges(method):
+        if option == "lr" and method.sequential:
+            continue
         ending = option.rpartition("_")[2]
         if option in OPTIONS:
             searched[option] = OPTIONS[option]

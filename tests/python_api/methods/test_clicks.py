@@ -37,7 +37,7 @@ def slope(loss, logits):
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_slope_of_kd_is_that_of_both_cross_entropies(clicks, base):
-    method = methods.KD(base=base, strength=0.7, temperature=2.0, **QUICK)
+    method = methods.KD(base=base, label_strength=0.7, temperature=2.0, **QUICK)
     batch, encoded = started(method, clicks)
     teacher = method._teacher.encode(batch.samples).logits
     z, tau = encoded.logits, 2.0
@@ -81,7 +81,7 @@ def test_the_gate_of_ensctr_mixes_probabilities():
 
 
 def test_the_gate_alone_learns_from_the_labels_of_its_mixture(clicks):
-    method = methods.EnsCTR(strength=0.5, **TAUGHT)
+    method = methods.EnsCTR(label_strength=0.5, **TAUGHT)
     batch, encoded = started(method, clicks)
     mixed = torch.sigmoid(method.teacher_logits(batch)).mean(1)  # the gate starts as the mean
     loss = method.loss(batch, encoded)
@@ -104,7 +104,7 @@ def test_reversal_keeps_the_value_and_turns_the_gradient():
 @pytest.mark.parametrize("reverse", [True, False])
 def test_meal_works_against_its_discriminator_and_the_discriminator_does_not(clicks, reverse):
     def gradients(strength):
-        method = methods.MEAL(strength=strength, reverse=reverse, **TAUGHT)
+        method = methods.MEAL(adversary_strength=strength, reverse=reverse, **TAUGHT)
         batch, encoded = started(method, clicks)
         loss = method.loss(batch, encoded)
         weight = method._discriminator["weight_0"]
@@ -190,7 +190,7 @@ def test_drawn_counterfactuals_give_the_exact_labels_on_average(clicks):
 
 
 def test_group_ips_weighs_by_the_share_of_the_group_among_the_clicks_on_an_item(clicks):
-    method = methods.GroupIPS(groups=3, clip_min=0.3, **QUICK)
+    method = methods.GroupIPS(groups=3, share_min=0.3, **QUICK)
     batch, _ = started(method, clicks)
     groups, rows = user_groups(clicks, "activeness", 3), clicks.train
     weights = []
@@ -256,7 +256,7 @@ def test_validation_is_scored_from_the_clicks_before_it(clicks):
 def test_coefficients_are_searched_without_a_test_row(clicks):
     options = {"base": "deepfm", "groups": 2, "max_epochs": 1, "batch_size": 64}
     tuning = debiasrec.tune("causald", clicks, trials=2, options=options)
-    assert {"lr", "label_strength", "feature_strength"} <= set(tuning.best["params"])
+    assert {*tuning.space} == {"label_strength", "feature_strength"} <= set(tuning.best["params"])
 
 
 def test_a_group_without_clicks_is_told(clicks):
