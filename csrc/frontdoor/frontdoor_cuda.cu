@@ -247,10 +247,7 @@ void frontdoor_backward(const FrontdoorArgs<Storage>& args, const Storage* grad,
   template void frontdoor_aggregate(const FrontdoorArgs<T>&, T*, accumulator_t<T>*, int64_t*, void*); \
   template void frontdoor_backward(const FrontdoorArgs<T>&, const T*, const accumulator_t<T>*,        \
                                    const FrontdoorGradients<T>&, int64_t*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda
