@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklearn.base import BaseEstimator
+
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence
 
@@ -42,12 +44,17 @@ class TeacherFile:
     origin: dict[str, Any]
 
     @classmethod
-    def of(cls, settings: dict[str, Any], split: Split) -> TeacherFile | None:
-        """The file of a teacher with these settings on this split; None outside `keeping_teachers`."""
+    def of(cls, method: Method, settings: dict[str, Any], split: Split) -> TeacherFile | None:
+        """The file of a teacher with these settings on this split.
+
+        None outside `keeping_teachers`, and for a class of one's own, which could not be made again from its name.
+        """
+        from debiasrec.methods.registry import REGISTRY
         from debiasrec.report.provenance import environment
 
         folder = _FOLDER.get()
-        if folder is None:
+        parts = [method, *(value for value in method.get_params().values() if isinstance(value, BaseEstimator))]
+        if folder is None or any(REGISTRY.get(part.name) is not type(part) for part in parts):
             return None
         origin = {
             **settings,
@@ -58,7 +65,7 @@ class TeacherFile:
             "packages": environment()["packages"],
         }
         name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
-        return cls(folder / f"{settings['method']}-{name}.safetensors", origin)
+        return cls(folder / f"{method.name}-{name}.safetensors", origin)
 
     def exists(self) -> bool:
         """Whether the teacher was written."""

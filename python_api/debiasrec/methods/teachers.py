@@ -70,7 +70,7 @@ def fitted_teacher(method: Method, split: Split, *, device: str | torch.device =
         return clone(method).fit(split, device=device)  # its own teachers are not told apart by hyper-parameters
     settings = {"method": method.name, "params": persistence.plain_params(method), "device": str(device)}
     fitted, key = _FITTED.setdefault(split, {}), json.dumps(settings, sort_keys=True)
-    file = TeacherFile.of(settings, split)
+    file = TeacherFile.of(method, settings, split)
     if key not in fitted:
         if saved and file is not None and file.exists():
             return file.read()

@@ -118,6 +118,18 @@ def test_another_option_or_other_data_is_another_teacher(fits, tmp_path, option,
     assert len(fits) == 2
 
 
+def test_a_teacher_of_a_class_of_ones_own_is_not_kept(fits, tmp_path):
+    class Own(methods.MF):
+        """Has the name of the method that it derives from."""
+
+    with keeping_teachers(tmp_path):
+        for _ in range(2):
+            fitted_teacher(Own(**QUICK), fresh())
+            fitted_teacher(methods.MFTFROM(base=Own(**QUICK)), fresh())
+    assert fits == ["mf", "mf_tfrom", "mf"] * 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_outside_of_a_folder_nothing_is_written(fits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with keeping_teachers(tmp_path / "out"):
