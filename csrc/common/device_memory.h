@@ -1,9 +1,9 @@
 // Device memory that lives as long as the object: the workspaces of one call, from torch.
 #pragma once
 
-#include <type_traits>
 #include <vector>
 
+#include "common/arena.h"
 #include "common/check.h"
 
 namespace debias {
@@ -12,14 +12,18 @@ class DeviceMemory {
  public:
   explicit DeviceMemory(const Tensor& like) : like_(like) {}
 
-  // Uninitialised; of int64_t, float or double.
-  template <class V>
-  V* take(int64_t count) {
-    return output<V>(hold(torch::stable::new_empty(like_, {count}, scalar_type<V>())));
+  // What place(arena) takes, uninitialised: it is called to count the bytes, and again over so many.
+  template <class F>
+  void carve(const F& place) {
+    Arena counted(nullptr);
+    place(counted);
+    Arena arena(output<char>(hold(torch::stable::new_empty(like_, {counted.used()}, ScalarType::Byte))));
+    place(arena);
   }
   template <class V>
   V* zeros(int64_t count) {
-    return output<V>(hold(torch::stable::new_zeros(like_, {count}, scalar_type<V>())));
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(V));
+    return output<V>(hold(torch::stable::new_zeros(like_, {bytes}, ScalarType::Byte)));
   }
   const Tensor& hold(const Tensor& tensor) {
     held_.push_back(tensor);
@@ -31,12 +35,6 @@ class DeviceMemory {
   }
 
  private:
-  template <class V>
-  static ScalarType scalar_type() {
-    if (std::is_same_v<V, int64_t>) return ScalarType::Long;
-    return std::is_same_v<V, double> ? ScalarType::Double : ScalarType::Float;
-  }
-
   Tensor like_;
   std::vector<Tensor> held_;
 };

@@ -19,18 +19,19 @@ class LookaheadDevice {
   LookaheadDevice(const LookaheadArgs<T, Index>& args, const Tensor& upper_users, const Tensor& upper_items,
                   void* stream)
       : memory(upper_users), n_(args.upper.n) {
-    const int64_t m = args.lower.n;
-    work.lower_scores = memory.template take<A>(m);
-    work.lower_slopes = memory.template take<A>(m);
-    work.upper_slopes = memory.template take<A>(n_);
-    work.values = memory.template take<A>(n_);
     const Index* sorted[2];
     for (size_t which = 0; which < 2; ++which) {
       sorted[which] = sort_upper<Index>(work.sides[which], which == 0 ? upper_users : upper_items, stream);
-      allocate(work.sides[which], args.factors, args.step.adam != 0);
-      keys[which] = memory.hold(torch::stable::new_empty(upper_users, {m}, ScalarType::Long));
+      keys[which] = memory.hold(torch::stable::new_empty(upper_users, {args.lower.n}, ScalarType::Long));
       work.sides[which].keys = output<int64_t>(*keys[which]);
     }
+    memory.carve([&](Arena& arena) {
+      work.lower_scores = arena.take<A>(args.lower.n);
+      work.lower_slopes = arena.take<A>(args.lower.n);
+      work.upper_slopes = arena.take<A>(n_);
+      work.values = arena.take<A>(n_);
+      for (LookaheadSlots<A>& side : work.sides) place(arena, side, args.factors, args.step.adam != 0);
+    });
     cuda::lookahead_match(args, work, sorted[0], sorted[1], stream);
   }
 
@@ -56,18 +57,17 @@ class LookaheadDevice {
     return memory.template keep<Index>(sorted);
   }
 
-  void allocate(LookaheadSlots<A>& side, int64_t d, bool adam) {
-    const auto floats = [&](int64_t count) { return memory.template take<A>(count); };
-    side.rows = memory.template take<int64_t>(n_);
-    side.begins = memory.template take<int64_t>(n_);
-    side.sample_slots = memory.template take<int64_t>(n_);
-    side.stepped = floats(n_ * d);
-    side.stepped_bias = floats(n_);
-    side.gradient = floats(n_ * d);
-    side.gradient_bias = floats(n_);
+  void place(Arena& arena, LookaheadSlots<A>& side, int64_t d, bool adam) {
+    side.rows = arena.take<int64_t>(n_);
+    side.begins = arena.take<int64_t>(n_);
+    side.sample_slots = arena.take<int64_t>(n_);
+    side.stepped = arena.take<A>(n_ * d);
+    side.stepped_bias = arena.take<A>(n_);
+    side.gradient = arena.take<A>(n_ * d);
+    side.gradient_bias = arena.take<A>(n_);
     if (!adam) return;
-    side.response = floats(n_ * d);
-    side.response_bias = floats(n_);
+    side.response = arena.take<A>(n_ * d);
+    side.response_bias = arena.take<A>(n_);
   }
 
   int64_t n_;
