@@ -108,14 +108,7 @@ void counted_gradient(const AdditiveGradientArgs<T, Index>& args, AdditiveSide s
   template void additive_gradient(const AdditiveGradientArgs<T, Index>&, AdditiveSide, const Index*, const int64_t*, \
                                   void*);                                                                            \
   template void counted_gradient(const AdditiveGradientArgs<T, Index>&, AdditiveSide, double*, void*);
-#define DEBIAS_INSTANTIATE_STORAGE(T) \
-  DEBIAS_INSTANTIATE(T, int32_t)      \
-  DEBIAS_INSTANTIATE(T, int64_t)
-DEBIAS_INSTANTIATE_STORAGE(float)
-DEBIAS_INSTANTIATE_STORAGE(double)
-DEBIAS_INSTANTIATE_STORAGE(Half)
-DEBIAS_INSTANTIATE_STORAGE(BFloat16)
-#undef DEBIAS_INSTANTIATE_STORAGE
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -214,10 +214,7 @@ void attention_pooling_backward(const AttentionArgs<Storage>& args, const Attent
   template int64_t attention_workspace(const AttentionArgs<T>&);              \
   template void attention_pooling(const AttentionArgs<T>&, T*, void*, void*); \
   template void attention_pooling_backward(const AttentionArgs<T>&, const AttentionGradients<T>&, void*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

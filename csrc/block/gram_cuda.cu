@@ -141,10 +141,7 @@ void gram_contractions(const GramRows<T>& x, const GramRows<T>& directions, cons
   template void gram_gradients(const GramRows<T>&, const double*, const GramGradients<T>&, bool, void*);            \
   template void gram_contractions(const GramRows<T>&, const GramRows<T>&, const double*, const double*, double, T*, \
                                   void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -279,10 +279,7 @@ void block_residual(const BlockArgs<T>& args, const FactorTables<T>& imputation,
 #define DEBIAS_INSTANTIATE(T)                                                                                          \
   template void block_constant(const BlockArgs<T>&, const ConstantTargetArgs<T>&, const ItemOrder&, void*, T*, void*); \
   template void block_residual(const BlockArgs<T>&, const FactorTables<T>&, const ItemOrder&, void*, T*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

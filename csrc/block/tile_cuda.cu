@@ -233,10 +233,7 @@ void block_tiles(const BlockArgs<Storage>& args, const TileArgs<Storage>& target
 }
 
 #define DEBIAS_INSTANTIATE(T) template void block_tiles(const BlockArgs<T>&, const TileArgs<T>&, void*, T*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

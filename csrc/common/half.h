@@ -25,6 +25,15 @@ namespace debias {
 using Half = ::__half;
 using BFloat16 = ::__nv_bfloat16;
 
+// For the instantiations at the end of a .cu file: X(T), and X(T, Index).
+#define DEBIAS_FOR_EACH_STORAGE(X) X(float) X(double) X(Half) X(BFloat16)
+#define DEBIAS_FOR_EACH_INDEX(X, T) X(T, int32_t) X(T, int64_t)
+#define DEBIAS_FOR_EACH_STORAGE_AND_INDEX(X) \
+  DEBIAS_FOR_EACH_INDEX(X, float)            \
+  DEBIAS_FOR_EACH_INDEX(X, double)           \
+  DEBIAS_FOR_EACH_INDEX(X, Half)             \
+  DEBIAS_FOR_EACH_INDEX(X, BFloat16)
+
 // The type that values of storage type T are computed in.
 template <class T>
 struct Accumulator {

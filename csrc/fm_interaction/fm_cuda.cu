@@ -52,10 +52,7 @@ void fm_interaction_backward(const FMArgs<Storage>& args, const Storage* grad, S
 #define DEBIAS_INSTANTIATE(T)                                \
   template void fm_interaction(const FMArgs<T>&, T*, void*); \
   template void fm_interaction_backward(const FMArgs<T>&, const T*, T*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -13,7 +13,7 @@ namespace {
 
 struct Inputs {
   Tensor context, mediators, attention, weight, bias;
-  std::optional<Tensor> context_index, sorted_index;  // int64; the second on CUDA alone
+  std::optional<Tensor> context_index;  // int64
   bool logits, exclude_self;
 
   template <class T>
@@ -24,7 +24,6 @@ struct Inputs {
             pointer<T>(weight),
             pointer<T>(bias),
             pointer<int64_t>(context_index),
-            pointer<int64_t>(sorted_index),
             logits,
             exclude_self,
             context.size(0),
@@ -83,14 +82,12 @@ Inputs checked(const Tensor& context, const Tensor& mediators, const Tensor& att
                const Tensor& bias, bool logits, bool exclude_self, const std::optional<Tensor>& context_index,
                bool validate) {
   check_shapes(context, mediators, attention, weight, bias, logits);
-  const std::optional<Tensor> index = checked_index(context_index, context, mediators.size(0), exclude_self, validate);
   return {torch::stable::contiguous(context),
           torch::stable::contiguous(mediators),
           torch::stable::contiguous(attention),
           torch::stable::contiguous(weight),
           torch::stable::contiguous(bias),
-          index,
-          index && runs_cuda_kernels(context) ? std::optional<Tensor>(sort(*index).first) : std::nullopt,
+          checked_index(context_index, context, mediators.size(0), exclude_self, validate),
           logits,
           exclude_self};
 }

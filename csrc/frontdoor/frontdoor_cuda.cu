@@ -10,16 +10,28 @@ using namespace frontdoor;
 
 constexpr int kThreads = 256;
 
+// The same for every sample.
+__global__ void __launch_bounds__(kThreads, 1) counts_kernel(int64_t n_samples, int64_t count, int64_t* counts) {
+  for (int64_t i = first_thread(); i < n_samples; i += thread_stride()) counts[i] = count;
+}
+
+// Takes one from the count of a row's sample; integers come out the same in any order.
+__global__ void __launch_bounds__(kThreads, 1)
+    leave_out_kernel(const int64_t* context_index, int64_t n_context, int64_t n_samples, int64_t* counts) {
+  for (int64_t j = first_thread(); j < n_context; j += thread_stride())
+    if (in_range(context_index[j], n_samples))
+      atomicAdd(reinterpret_cast<unsigned long long*>(counts + context_index[j]), ~0ull);
+}
+
 // How many context rows the mean of a sample runs over.
 template <class Storage>
-__global__ void __launch_bounds__(kThreads, 1) counts_kernel(FrontdoorArgs<Storage> args, int64_t* counts) {
-  for (int64_t i = first_thread(); i < args.n_samples; i += thread_stride()) {
-    int64_t left_out = args.exclude_self ? 1 : 0;
-    if (args.exclude_self && args.context_index)
-      left_out =
-          lower_bound(args.sorted_index, args.n_context, i + 1) - lower_bound(args.sorted_index, args.n_context, i);
-    counts[i] = args.n_context - left_out;
-  }
+void count_rows(const FrontdoorArgs<Storage>& args, int64_t* counts, cudaStream_t stream) {
+  const bool indexed = args.exclude_self && args.context_index;
+  const int64_t count = args.n_context - (args.exclude_self && !indexed ? 1 : 0);
+  launch(counts_kernel, grid_size(args.n_samples, kThreads), kThreads, 0, stream, args.n_samples, count, counts);
+  if (indexed)
+    launch(leave_out_kernel, grid_size(args.n_context, kThreads), kThreads, 0, stream, args.context_index,
+           args.n_context, args.n_samples, counts);
 }
 
 template <class T>
@@ -197,7 +209,7 @@ void frontdoor_aggregate(const FrontdoorArgs<Storage>& args, Storage* out, accum
   const auto on = static_cast<cudaStream_t>(stream);
   const Workspace<Storage> space(args, false, workspace);
   const Plan& plan = space.rows;
-  launch(counts_kernel<Storage>, grid_size(args.n_samples, kThreads), kThreads, 0, on, args, space.counts());
+  count_rows(args, space.counts(), on);
   PassArgs<Storage> pass = pass_of(args, plan, false, space.sums());
   for (; pass.first < plan.own; pass.first += plan.panel) {
     pass.count = std::min(plan.panel, plan.own - pass.first);
@@ -215,10 +227,9 @@ void frontdoor_backward(const FrontdoorArgs<Storage>& args, const Storage* grad,
                         const FrontdoorGradients<Storage>& gradients, int64_t* workspace, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
   const Workspace<Storage> space(args, true, workspace);
-  const unsigned by_sample = grid_size(args.n_samples, kThreads);
-  launch(counts_kernel<Storage>, by_sample, kThreads, 0, on, args, space.counts());
-  launch(coefficients_kernel<Storage>, by_sample, kThreads, 0, on, args, static_cast<const int64_t*>(space.counts()),
-         grad, means, space.coefficients(), gradients.attention);
+  count_rows(args, space.counts(), on);
+  launch(coefficients_kernel<Storage>, grid_size(args.n_samples, kThreads), kThreads, 0, on, args,
+         static_cast<const int64_t*>(space.counts()), grad, means, space.coefficients(), gradients.attention);
   const bool head = gradients.weight || gradients.bias;
   int64_t row_shares = 0, shares = 0;
   if (gradients.mediators || head)
@@ -236,10 +247,7 @@ void frontdoor_backward(const FrontdoorArgs<Storage>& args, const Storage* grad,
   template void frontdoor_aggregate(const FrontdoorArgs<T>&, T*, accumulator_t<T>*, int64_t*, void*); \
   template void frontdoor_backward(const FrontdoorArgs<T>&, const T*, const accumulator_t<T>*,        \
                                    const FrontdoorGradients<T>&, int64_t*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -18,7 +18,6 @@ struct FrontdoorArgs {
   const T* weight;               // v, [h]
   const T* bias;                 // v0, [1]
   const int64_t* context_index;  // [M], the sample that a context row is; null: row j is sample j
-  const int64_t* sorted_index;   // [M], the same ascending; read by the CUDA kernels alone
   int logits;                    // attention holds logits
   int exclude_self;              // leave out of sample i the context rows that are sample i
   int64_t n_context, n_samples, n_teachers, hidden;

@@ -172,10 +172,7 @@ void gradient_pass(const PassArgs<Storage>& args, const Plan& plan, cudaStream_t
 #define DEBIAS_INSTANTIATE(T)                                             \
   template void mean_pass(const PassArgs<T>&, const Plan&, cudaStream_t); \
   template void gradient_pass(const PassArgs<T>&, const Plan&, cudaStream_t);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace frontdoor

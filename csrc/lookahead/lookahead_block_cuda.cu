@@ -146,18 +146,11 @@ void lookahead_block_loss(const LookaheadBlockArgs<T, Index>& args, const Lookah
   if (wants_weights(args)) contract_block(args, work, block, on);
 }
 
-#define DEBIAS_INSTANTIATE_INDEX(T, Index)                                                                             \
+#define DEBIAS_INSTANTIATE(T, Index)                                                                                   \
   template void lookahead_block_loss(const LookaheadBlockArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, \
                                      const LookaheadBlockWorkspace<accumulator_t<T>>&, T*, void*);
-#define DEBIAS_INSTANTIATE(T)          \
-  DEBIAS_INSTANTIATE_INDEX(T, int32_t) \
-  DEBIAS_INSTANTIATE_INDEX(T, int64_t)
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
-#undef DEBIAS_INSTANTIATE_INDEX
 
 }  // namespace cuda
 }  // namespace debias

@@ -105,19 +105,12 @@ BlockFaults read_faults(const int64_t* faults, void* stream) {
   return {{first[0], first[1]}, {first[2], first[3]}};
 }
 
-#define DEBIAS_INSTANTIATE_INDEX(T, Index)                                              \
+#define DEBIAS_INSTANTIATE(T, Index)                                                    \
   template void lookahead_block_match(                                                  \
       const LookaheadBlockArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, \
       const LookaheadBlockWorkspace<accumulator_t<T>>&, const Index*, const Index*, void*);
-#define DEBIAS_INSTANTIATE(T)          \
-  DEBIAS_INSTANTIATE_INDEX(T, int32_t) \
-  DEBIAS_INSTANTIATE_INDEX(T, int64_t)
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
-#undef DEBIAS_INSTANTIATE_INDEX
 
 }  // namespace cuda
 }  // namespace debias

@@ -38,15 +38,9 @@ void lookahead_loss(const LookaheadArgs<T, Index>& args, const LookaheadWorkspac
   if (wants_lower(args)) launch(contraction_kernel<A, Terms>, over_lower, kThreads, 0, on, Terms{args}, work);
 }
 
-#define DEBIAS_INSTANTIATE(T)                                                                                     \
-  template void lookahead_loss(const LookaheadArgs<T, int32_t>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, \
-                               void*);                                                                            \
-  template void lookahead_loss(const LookaheadArgs<T, int64_t>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, \
-                               void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+#define DEBIAS_INSTANTIATE(T, Index) \
+  template void lookahead_loss(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, T*, void*);
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

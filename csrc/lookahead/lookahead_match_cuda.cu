@@ -68,19 +68,15 @@ void lookahead_match(const LookaheadArgs<T, Index>& args, const LookaheadWorkspa
          args.lower.users, args.lower.items, args.lower.n, args.user_table.rows, args.item_table.rows, n);
 }
 
-#define DEBIAS_INSTANTIATE_INDEX(T, Index)                                                                   \
+#define DEBIAS_INSTANTIATE(T, Index)                                                                         \
   template void lookahead_match(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, \
                                 const Index*, const Index*, void*);
-#define DEBIAS_INSTANTIATE(T)          \
-  DEBIAS_INSTANTIATE_INDEX(T, int32_t) \
-  DEBIAS_INSTANTIATE_INDEX(T, int64_t) \
-  template InvalidRow first_invalid_row(const LookaheadRowsArgs<T, int64_t>&, int64_t*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
-#undef DEBIAS_INSTANTIATE_INDEX
+#define DEBIAS_INSTANTIATE(T) \
+  template InvalidRow first_invalid_row(const LookaheadRowsArgs<T, int64_t>&, int64_t*, void*);
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
+#undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda
 }  // namespace debias

@@ -166,18 +166,11 @@ void lookahead_upper(const LookaheadArgs<T, Index>& args, const LookaheadWorkspa
     launch(gradient_rows_kernel<A, T, Index>, over_upper, kThreads, 0, on, side_args(args, work, which));
 }
 
-#define DEBIAS_INSTANTIATE_INDEX(T, Index)                                                                             \
+#define DEBIAS_INSTANTIATE(T, Index)                                                                                   \
   template void lookahead_upper(const LookaheadArgs<T, Index>&, const LookaheadWorkspace<accumulator_t<T>>&, bool, T*, \
                                 void*);
-#define DEBIAS_INSTANTIATE(T)          \
-  DEBIAS_INSTANTIATE_INDEX(T, int32_t) \
-  DEBIAS_INSTANTIATE_INDEX(T, int64_t)
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
-#undef DEBIAS_INSTANTIATE_INDEX
 
 }  // namespace cuda
 }  // namespace debias

@@ -65,15 +65,9 @@ void mf_loss(const RowLossChoice& loss, const MFScoreArgs<Storage, Index>& score
   finish_row_sums(workspace, blocks, on);
 }
 
-#define DEBIAS_INSTANTIATE(Storage)                                                                                    \
-  template void mf_loss(const RowLossChoice&, const MFScoreArgs<Storage, int32_t>&, const LossRows<Storage>&, double*, \
-                        void*);                                                                                        \
-  template void mf_loss(const RowLossChoice&, const MFScoreArgs<Storage, int64_t>&, const LossRows<Storage>&, double*, \
-                        void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+#define DEBIAS_INSTANTIATE(T, Index) \
+  template void mf_loss(const RowLossChoice&, const MFScoreArgs<T, Index>&, const LossRows<T>&, double*, void*);
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -139,15 +139,10 @@ int64_t first_out_of_range(const Index* indices, int64_t n, int64_t rows, int64_
   template void row_gradient(const RowGradientArgs<T, Index>&, const Index*, const int64_t*, int64_t, int64_t, void*); \
   template void compact_row_gradient(const RowGradientArgs<T, Index>&, const Index*, const int64_t*, const int64_t*,   \
                                      int64_t, int64_t, int64_t*, void*);
-#define DEBIAS_INSTANTIATE_STORAGE(T) \
-  DEBIAS_INSTANTIATE(T, int32_t)      \
-  DEBIAS_INSTANTIATE(T, int64_t)      \
-  template void ordered_sum(const T*, int64_t, T*, void*);
-DEBIAS_INSTANTIATE_STORAGE(float)
-DEBIAS_INSTANTIATE_STORAGE(double)
-DEBIAS_INSTANTIATE_STORAGE(Half)
-DEBIAS_INSTANTIATE_STORAGE(BFloat16)
-#undef DEBIAS_INSTANTIATE_STORAGE
+DEBIAS_FOR_EACH_STORAGE_AND_INDEX(DEBIAS_INSTANTIATE)
+#undef DEBIAS_INSTANTIATE
+#define DEBIAS_INSTANTIATE(T) template void ordered_sum(const T*, int64_t, T*, void*);
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 template void segment_heads(const int32_t*, int64_t, int64_t*, void*);

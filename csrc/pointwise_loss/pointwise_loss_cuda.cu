@@ -132,10 +132,7 @@ RowSums read_sums(const double* sums, void* stream) {
   template void weighted_loss(LossKind, WeightKind, const WeightedLossArgs<Storage>&, const double*, double*, void*); \
   template void doubly_robust_loss(LossKind, const DoublyRobustArgs<Storage>&, double*, void*);                       \
   template void write_loss(const double*, double, bool, Storage*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -245,10 +245,7 @@ BadSeen check_seen(const SeenItems& seen, const IndexArray& users, int64_t n, in
 
 #define DEBIAS_INSTANTIATE(T) \
   template void mf_topk(const TopkArgs<T>&, const TopkPlan&, accumulator_t<T>*, int64_t*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda

@@ -44,8 +44,6 @@ struct Problem {
         excluding(exclude) {
     std::mt19937 generator(6);
     for (int64_t& sample : index) sample = static_cast<int64_t>(generator() % n);
-    sorted_index = index;
-    std::sort(sorted_index.begin(), sorted_index.end());
   }
 
   FrontdoorArgs<T> args() const {
@@ -55,7 +53,6 @@ struct Problem {
             weight.data(),
             bias.data(),
             excluding ? index.data() : nullptr,
-            excluding ? sorted_index.data() : nullptr,
             logits,
             excluding,
             m,
@@ -124,7 +121,7 @@ struct Problem {
 
   int64_t n, k, m, h;
   std::vector<T> context, mediators, attention, weight, bias, grad;
-  std::vector<int64_t> index, sorted_index;
+  std::vector<int64_t> index;
   bool logits, excluding;
 };
 

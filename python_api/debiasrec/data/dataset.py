@@ -160,6 +160,18 @@ class Split:
             if part is not None:
                 yield field.name, part
 
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the rows of every part, the data set's fingerprint and, where it is known, its truth."""
+        truth = self.dataset.truth
+        arrays = [] if truth is None else [getattr(truth, field.name) for field in fields(truth)]
+        digest = hashlib.sha256(self.dataset.fingerprint().encode())
+        for name, part in self.parts():
+            digest.update(f"{name} {len(part)}".encode())
+            arrays += [part.users, part.items, part.ratings]
+        for array in arrays:
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
     def counts(self) -> pd.DataFrame:
         """A row per part: part, rows, users, items, positives."""
         rows = [

@@ -17,6 +17,7 @@ from ..data.validation import is_whole
 from ..errors import DebiasRecError
 from ..methods.options import check_device, check_options
 from ..methods.persistence import plain_params
+from ..methods.teacher_files import keeping_teachers
 from ..report.progress import FitProgress, fit_note
 from ..training.loop import ProgressEvent
 from .comparison import FIT_COLUMNS, RESULT_COLUMNS, Comparison
@@ -66,7 +67,8 @@ def compare(
         options: method name to hyper-parameters that override the preset.
         device: where to train.
         progress: show bars on a terminal, one line per fit elsewhere (both on stderr).
-        out: directory; its files are rewritten after each fit, so that an interruption keeps what is done.
+        out: directory; its files are rewritten after each fit, so that an interruption keeps what is done. Teachers
+            that methods learn from are kept in its folder ``teachers`` and fitted once.
         resume: keep the results in ``out`` and fit only what is missing there.
         measure: further figures of a fitted method, (test, metric) to value; they join the results.
         watch: the same after every epoch, of the method as it stands.
@@ -96,7 +98,7 @@ def compare(
     done = set(zip(comparison.fits["method"], comparison.fits["seed"], strict=True))
     missing = [pair for pair in itertools.product(seed_list, templates) if pair[::-1] not in done]
     try:
-        with FitProgress(len(missing), enabled=progress) as bar:
+        with keeping_teachers(out), FitProgress(len(missing), enabled=progress) as bar:
             for seed, name in missing:
                 bar.start(f"{name} seed {seed}")
                 model = clone(templates[name]).set_params(seed=seed)

@@ -34,7 +34,7 @@ def validation_value(model: Method, split: Split, criterion: str) -> float:
         return float("nan")
     if criterion in CLICK_CRITERIA:
         validator = ClickValidator(split, criterion, "cpu")
-        return validator.value(torch.from_numpy(model.predict(validator.users.numpy(), validator.items.numpy())))
+        return validator(lambda users, items: torch.from_numpy(model.predict(users.numpy(), items.numpy())))
     scores = score_rows(model.name, model, rows, validation=True)
     if criterion != "auc":
         return errors(scores, model.encode(rows.ratings), validation_weights(split, criterion))["mse"]

@@ -72,6 +72,10 @@ class Method(BaseEstimator):
         if model not in (MatrixFactorization, InnerProduct):
             raise DebiasRecError(f"{self.name} needs a matrix factorisation here, and {teacher.name} is {model.kind}")
 
+    def takes_saved(self, option: str) -> bool:
+        """Whether a teacher that was saved will do: it still has its scores, not what else it learned."""
+        return True
+
     @abstractmethod
     def _solve(self, split: Split, device: str | torch.device) -> Model:
         """The fitted model of a method without epochs."""
@@ -202,7 +206,9 @@ class Method(BaseEstimator):
     def save(self, directory: str | Path) -> Path:
         """Write the fitted model as one safetensors file with JSON in its header; returns the file."""
         check_is_fitted(self, "history_")
-        return persistence.save(self, Path(directory))
+        path = Path(directory) / persistence.MODEL_FILE
+        persistence.write(self, path)
+        return path
 
 
 def _is_fitted(value: Any) -> bool:

@@ -15,6 +15,7 @@ from debiasrec.data.validation import as_indices
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods.implicit import Implicit
 from debiasrec.methods.options import choice, number, whole
+from debiasrec.methods.task import prefixed
 from debiasrec.methods.trained import Learner
 from debiasrec.models import Model, StackedExposure, StackedFactors
 from debiasrec.training.learner import RowLearner, TableLearner
@@ -53,7 +54,7 @@ class CJMF(Implicit):
         residual_lr: learning rate of the corrections.
 
     Attributes (after fit):
-        base_, exposure_: the models without corrections, of the last epoch.
+        base_, exposure_: the models without corrections.
 
     Source: Zhu et al., Unbiased Implicit Recommendation and Propensity Estimation via Combinational Joint Learning,
         RecSys 2020, algorithm 1. The public program decays corrections where this decays corrected factors, and all
@@ -103,6 +104,11 @@ class CJMF(Implicit):
             "exposure": TableLearner(exposure.tables(), lr=self.lr, weight_decay=decay),
             "residual": TableLearner(residual.tables(), lr=self.residual_lr, weight_decay=decay / 2),
         }
+
+    def best_tables(self) -> dict[str, Tensor]:
+        """Of the model that predicts, and of those that the exposures come from."""
+        base, exposure = prefixed("base", self.base_.tables()), prefixed("exposure", self.exposure_.tables())
+        return super().best_tables() | base | exposure
 
     def epoch(self, loader: FlatLoader | BlockLoader, number: int) -> float:
         """The parts in random order, then the corrections; returns the mean loss of a model with its corrections."""

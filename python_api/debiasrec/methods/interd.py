@@ -138,6 +138,10 @@ class InterD(InterDO):
         else:
             super().check_teacher(option, teacher)
 
+    def takes_saved(self, option: str) -> bool:
+        """The published targets need the weights of AutoDebias."""
+        return not (self.published and option == "debiased_teacher")
+
     def prepare(self, split: Split, rows: Interactions) -> dict[str, np.ndarray]:
         """The targets of the rated pairs, and what draws missing ones."""
         self._unrated = UnratedPairs(rows.users, rows.items, self.n_users_, self.n_items_, self.seed)

@@ -13,6 +13,7 @@ import debias_ext
 from debiasrec.data.validation import as_indices
 from debiasrec.methods.implicit import Implicit
 from debiasrec.methods.options import flag, number
+from debiasrec.methods.task import prefixed
 from debiasrec.methods.trained import Learner
 from debiasrec.models.exposure import MixedExposure
 from debiasrec.training.learner import TableLearner
@@ -30,7 +31,7 @@ class TwoModels(Implicit):
         exposure_lr, exposure_decay: learning rate and weight decay of phi (the decay is a part of the gradient).
 
     Attributes (after fit):
-        exposure_: the exposure model of the last epoch.
+        exposure_: the exposure model of the best epoch.
     """
 
     exposure_lr: float = number(0.01, above=0)
@@ -44,6 +45,10 @@ class TwoModels(Implicit):
         """The learner of phi."""
         rate, decay = self.exposure_lr, self.exposure_decay
         return TableLearner(tables, optimizer=self.optimizer, lr=rate, weight_decay=decay)
+
+    def best_tables(self) -> dict[str, Tensor]:
+        """Of both models."""
+        return super().best_tables() | prefixed("exposure", self.learners_["exposure"].tables)
 
     def one_pass(self) -> bool:
         """Two models learn."""

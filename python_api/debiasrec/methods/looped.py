@@ -15,7 +15,7 @@ from torch import Tensor
 
 from debiasrec.methods.base import Method
 from debiasrec.methods.hyperparameters import LoopParameters
-from debiasrec.methods.task import MethodTask
+from debiasrec.methods.task import MethodTask, prefixed
 from debiasrec.training.learner import ClickLearner, LossLearner, RowLearner, TableLearner
 from debiasrec.training.loader import Batch, BlockLoader, FlatLoader
 from debiasrec.training.loop import ProgressEvent, TrainingRun, train
@@ -60,6 +60,10 @@ class Looped(LoopParameters, Method):
     def validation_scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Scores of validation rows as early stopping sees them, [n]."""
         return self.model_.score(users, items)
+
+    def best_tables(self) -> dict[str, Tensor]:
+        """What early stopping keeps and restores, live, named as by the learners: the tables of all that predicts."""
+        return prefixed("rating", self.model_.tables())
 
     def _watched(self) -> str:
         """The criterion of early stopping."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from debiasrec.methods.base import Method
 
 MODEL_FILE = "model.safetensors"
-_FORMAT = 2
+_FORMAT = 3
 _FITTED = ("threshold_", "n_users_", "n_items_", "best_epoch_", "stopped_by_", "fit_seconds_")
 
 
@@ -46,8 +46,14 @@ def digest(method: Method) -> str:
     return f"{method.name} {content.hexdigest()[:16]}"
 
 
-def save(method: Method, directory: Path) -> Path:
-    """Write a fitted method into `directory`, replacing an older one in one piece; returns the file."""
+def write(method: Method, path: Path, origin: dict[str, Any] | None = None) -> None:
+    """Write a fitted method as one file, replacing an older one in one piece.
+
+    Args:
+        method: a fitted one.
+        path: the file; its folder is made if it is missing.
+        origin: what `read` is to hand back beside the method, as JSON can hold it.
+    """
     catalogue = method.catalogue_
     tensors: dict[str, Tensor] = {
         "seen_offsets": torch.from_numpy(catalogue.seen_offsets),
@@ -59,6 +65,7 @@ def save(method: Method, directory: Path) -> Path:
     history = method.history_.astype(object).where(method.history_.notna(), None)
     state = {
         "format": _FORMAT,
+        "origin": origin,
         "method": method.name,
         "params": plain_params(method),
         "model": {"kind": method.model_.kind, "settings": method.model_.settings()},
@@ -66,9 +73,7 @@ def save(method: Method, directory: Path) -> Path:
         "history": history.to_dict(orient="list"),
         "id_dtypes": [str(catalogue.user_ids.dtype), str(catalogue.item_ids.dtype)],
     }
-    path = directory / MODEL_FILE
     storage.write(path, tensors, state)
-    return path
 
 
 def load_model(directory: str | Path) -> Method:
@@ -77,7 +82,11 @@ def load_model(directory: str | Path) -> Method:
     Raises:
         DebiasRecError: no model there, a damaged file, or one of another format.
     """
-    path = Path(directory) / MODEL_FILE
+    return read(Path(directory) / MODEL_FILE)[0]
+
+
+def read(path: Path) -> tuple[Method, Any]:
+    """The method in a file and the origin that it was written with; errors are those of `load_model`."""
     tensors, state = storage.read(path)
     if state.get("format") != _FORMAT:
         raise DebiasRecError(f"{path} has format {state.get('format')!r}, this version reads format {_FORMAT}")
@@ -93,7 +102,7 @@ def load_model(directory: str | Path) -> Method:
         tensors["seen_items"].numpy(),
     )
     method.model_ = _model(state["model"], tensors)
-    return method
+    return method, state["origin"]
 
 
 def _made(state: dict[str, Any]) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -35,8 +36,13 @@ class MethodTask:
         return None if self._validator is None else self._validator(self._method.validation_scores)
 
     def tensors(self) -> dict[str, Tensor]:
-        learners = self._method.learners_.items()
-        return {f"{key}.{name}": tensor for key, learner in learners for name, tensor in learner.tensors().items()}
+        parts = [prefixed(name, learner.tensors()) for name, learner in self._method.learners_.items()]
+        return {name: tensor for part in parts for name, tensor in part.items()}
 
     def best_tensors(self) -> dict[str, Tensor]:
-        return {f"rating.{name}": tensor for name, tensor in self._method.model_.tables().items()}
+        return self._method.best_tables()
+
+
+def prefixed(learner: str, tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tables by the name of their learner and their own."""
+    return {f"{learner}.{name}": table for name, table in tables.items()}

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from debiasrec.errors import DebiasRecError
 from debiasrec.methods import persistence
 from debiasrec.methods.options import ranges
+from debiasrec.methods.teacher_files import TeacherFile
 
 if TYPE_CHECKING:
     from debiasrec.data.dataset import Split
@@ -32,10 +33,11 @@ def fit_teachers(student: Method, split: Split, device: str | torch.device) -> N
     options = [option for option, range_ in ranges(student).items() if range_.teacher]
     named = {option: value for option in options if (value := getattr(student, option)) is not None}
     teachers = {option: made_teacher(value, split, seed=student.seed) for option, value in named.items()}
-    for option, teacher in teachers.items():
-        _check(student, option, teacher, split)
+    for option, made in teachers.items():
+        _check(student, option, made, split)
     for option in options:
-        fitted = fitted_teacher(teachers[option], split, device=device) if option in teachers else None
+        teacher, saved = teachers.get(option), student.takes_saved(option)
+        fitted = None if teacher is None else fitted_teacher(teacher, split, device=device, saved=saved)
         setattr(student, f"{option}_", fitted)
 
 
@@ -49,13 +51,15 @@ def made_teacher(teacher: str | Method, split: Split, *, seed: int) -> Method:
     return teacher
 
 
-def fitted_teacher(method: Method, split: Split, *, device: str | torch.device = "cpu") -> Method:
+def fitted_teacher(method: Method, split: Split, *, device: str | torch.device = "cpu", saved: bool = True) -> Method:
     """A teacher that is fitted.
 
     Args:
         method: one that is fitted already is returned as it is.
-        split: what another one is fitted to. Equal teachers of one split are fitted once.
+        split: what another one is fitted to. Equal teachers of one split are fitted once, and within
+            `keeping_teachers` once for all processes.
         device: where to train.
+        saved: whether one that was saved will do.
 
     Returns:
         A fitted method. It may be shared: do not change it.
@@ -64,10 +68,15 @@ def fitted_teacher(method: Method, split: Split, *, device: str | torch.device =
         return method
     if any(hasattr(value, "history_") for value in method.get_params().values()):
         return clone(method).fit(split, device=device)  # its own teachers are not told apart by hyper-parameters
-    key = json.dumps([method.name, persistence.plain_params(method), str(device)], sort_keys=True)
-    fitted = _FITTED.setdefault(split, {})
+    settings = {"method": method.name, "params": persistence.plain_params(method), "device": str(device)}
+    fitted, key = _FITTED.setdefault(split, {}), json.dumps(settings, sort_keys=True)
+    file = TeacherFile.of(settings, split)
     if key not in fitted:
+        if saved and file is not None and file.exists():
+            return file.read()
         fitted[key] = clone(method).fit(split, device=device)
+    if file is not None and not file.exists():
+        file.write(fitted[key])
     return fitted[key]
 
 

@@ -17,8 +17,8 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
         The path.
     """
     data = content.encode() if isinstance(content, str) else content
-    # One fixed name: a process that was killed leaves at most one such file, which the next write replaces.
-    temporary = path.with_name(path.name + ".tmp")
+    # A name of its own: processes that write one file at once each rename a whole one.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)

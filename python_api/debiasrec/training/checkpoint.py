@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -
         state: what JSON can hold.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(plain, metadata={"state": json.dumps(state, allow_nan=False)})
+    text = json.dumps(state, allow_nan=False)
+    content = safetensors.torch.save(plain, metadata={"state": text, "crc32": _checksum(plain, text)})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
 
@@ -48,9 +50,21 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return tensors, json.loads(metadata["state"])
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+        text, kept = metadata["state"], metadata["crc32"]
+    except (safetensors.SafetensorError, KeyError) as error:
         raise CheckpointError(f"{path} is not a readable file of debiasrec: {error}") from error
+    if _checksum(tensors, text) != kept:
+        raise CheckpointError(f"{path} is damaged: its content does not have the checksum that was written")
+    return tensors, json.loads(text)
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    """The CRC-32 of names, values and text, which a safetensors file does not hold by itself."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].numpy().data, crc)
+    return f"{crc:08x}"
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CLICK_CRITERIA = ("snips_dcg", "ips_dcg", "naive_dcg", "oracle_dcg")
 LENGTH = 3
 LEAST_PROPENSITY = 0.01
+PAIRS_AT_ONCE = 1 << 20
 
 
 class ClickValidator:
@@ -38,6 +40,8 @@ class ClickValidator:
         criterion: one of these.
         device: where the scores are made.
 
+    Users are taken in blocks of about a million pairs, so the memory does not grow with users times items.
+
     Raises:
         DebiasRecError: "oracle_dcg" without known exposures.
 
@@ -46,36 +50,68 @@ class ClickValidator:
     """
 
     def __init__(self, split: Split, criterion: str, device: str | torch.device) -> None:
-        data, train, rows = split.dataset, split.train, split.biased_validation
+        data, rows = split.dataset, split.biased_validation
         assert rows is not None, "no biased validation rows"
         kept = rows.take(data.positives(rows.ratings))
-        users, user_of = np.unique(kept.users, return_inverse=True)
-        cells = np.ones((len(users), data.n_items), dtype=bool)
-        known = np.isin(train.users, users)
-        cells[np.searchsorted(users, train.users[known]), train.items[known]] = False
-        cells[user_of, kept.items] = True
-        labels, weights = np.zeros(cells.shape, dtype=np.uint8), np.ones(cells.shape)
-        labels[user_of, kept.items] = 1
-        weights[user_of, kept.items] = 1 / _propensities(split, criterion, kept.users, kept.items)
-        groups, items = np.nonzero(cells)
-        self.users, self.items = (torch.tensor(side, device=device) for side in (users[groups], items))
-        self._groups = torch.from_numpy(groups)
-        self._labels, self._weights = torch.from_numpy(labels[cells]), torch.from_numpy(weights[cells])
-        totals = (weights * labels).sum(axis=1)
+        clicks = np.unique(kept.pairs(data.n_items))
+        rated = np.setdiff1d(split.train.pairs(data.n_items), clicks)
+        self._users = np.unique(kept.users)
+        self._clicks, self._rated = (_Cells.of(pairs, self._users, data.n_items) for pairs in (clicks, rated))
+        users = self._users[self._clicks.rows]
+        self._weights = 1 / _propensities(split, criterion, users, self._clicks.items)
+        totals = np.bincount(self._clicks.rows, self._weights)
         self._totals = np.full_like(totals, data.n_items) if criterion == "ips_dcg" else totals
+        self._items = torch.arange(data.n_items, device=device)
 
     @torch.no_grad()
     def __call__(self, score: Callable[[Tensor, Tensor], Tensor]) -> float:
         """The estimate for a scoring function; NaN when a score is not finite."""
-        scores = score(self.users, self.items)
-        return self.value(scores.cpu()) if bool(torch.isfinite(scores).all()) else math.nan
+        size = max(1, PAIRS_AT_ONCE // len(self._items))
+        blocks = [(start, min(start + size, len(self._users))) for start in range(0, len(self._users), size)]
+        values = np.concatenate([self._dcg(score, *block) for block in blocks])
+        return float(np.mean(values / self._totals))
 
-    def value(self, scores: Tensor) -> float:
-        """The estimate for the scores of `users` and `items`."""
+    def _dcg(self, score: Callable[[Tensor, Tensor], Tensor], first: int, last: int) -> np.ndarray:
+        """The weighted DCG of a block of users, [last - first]; NaN when a score is not finite."""
+        shape = last - first, len(self._items)
+        users = torch.tensor(self._users[first:last], device=self._items.device)
+        scores = score(users.repeat_interleave(shape[1]), self._items.repeat(shape[0])).cpu().reshape(shape)
+        if not bool(torch.isfinite(scores).all()):
+            return np.full(shape[0], math.nan)
+        clicks, cells = self._clicks.within(first, last)
+        labels, weights = torch.zeros(shape, dtype=torch.uint8), torch.ones(shape, dtype=torch.float64)
+        labels[cells], weights[cells] = 1, torch.from_numpy(self._weights[clicks])
+        scores[self._rated.within(first, last)[1]] = -math.inf
+        groups = torch.arange(shape[0]).repeat_interleave(shape[1])
         ranking = debias_ext.group_ranking(
-            scores, self._labels, self._groups, ks=(LENGTH,), metrics=("dcg",), weights=self._weights
+            scores.flatten(), labels.flatten(), groups, ks=(LENGTH,), metrics=("dcg",), weights=weights.flatten()
         )
-        return float(np.mean(ranking[f"dcg@{LENGTH}"].numpy() / self._totals))
+        return ranking[f"dcg@{LENGTH}"].numpy()
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Pairs of some users as cells of a matrix that has a row for each of them.
+
+    Attributes:
+        rows: int64 [n], ascending.
+        items: int64 [n].
+    """
+
+    rows: np.ndarray
+    items: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: np.ndarray, users: np.ndarray, n_items: int) -> _Cells:
+        """From ascending keys `user * n_items + item`, those of the given users, which ascend too."""
+        owners, items = np.divmod(pairs, n_items)
+        own = np.isin(owners, users)
+        return cls(np.searchsorted(users, owners[own]), items[own])
+
+    def within(self, first: int, last: int) -> tuple[slice, tuple[Tensor, Tensor]]:
+        """Where the cells of a block of rows stand, and their places in it."""
+        part = slice(*np.searchsorted(self.rows, (first, last)))
+        return part, (torch.from_numpy(self.rows[part] - first), torch.from_numpy(self.items[part]))
 
 
 def _propensities(split: Split, criterion: str, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..errors import DebiasRecError
 from ..evaluation import validation_value
 from ..methods.options import check_device, check_options, ranges
 from ..methods.persistence import plain_params
+from ..methods.teacher_files import keeping_teachers
 from ..report.progress import FitProgress
 from ..training.loop import DivergenceError
 from ..training.validation import validation_rows
@@ -57,7 +58,7 @@ def tune(
         device: where to train.
         progress: show bars on a terminal, one line per trial elsewhere (both on stderr).
         out: folder for ``<method>.json`` (the entry for ``debiasrec/presets``) and ``<method>.trials.json``, rewritten
-            after each trial.
+            after each trial; teachers that the method learns from are kept in its folder ``teachers``.
         resume: go on after the trials in ``out``, to the same trials as an uninterrupted search.
 
     Returns:
@@ -102,7 +103,7 @@ def tune(
 
 def _search(tuning: Tuning, trials: int, device: str, progress: bool, out: Path | None) -> None:
     blind = without_tests(tuning.split)
-    with FitProgress(max(trials - len(tuning.trials), 0), enabled=progress) as bar:
+    with keeping_teachers(out), FitProgress(max(trials - len(tuning.trials), 0), enabled=progress) as bar:
         while len(tuning.trials) < trials:
             params = _next(tuning)
             bar.start(f"{tuning.method} trial {len(tuning.trials)}")

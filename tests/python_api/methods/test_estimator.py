@@ -254,7 +254,7 @@ def test_files_that_are_no_model_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model\.safetensors does not exist"):
         load_model(tmp_path)
     storage.write(tmp_path / "model.safetensors", {"a": torch.zeros(1)}, {"format": 99})
-    with pytest.raises(ValueError, match="has format 99, this version reads format 2"):
+    with pytest.raises(ValueError, match="has format 99, this version reads format 3"):
         load_model(tmp_path)
 
 

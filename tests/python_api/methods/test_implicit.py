@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from debiasrec import methods
+from debiasrec.methods.task import MethodTask
 
 STARS = [[5.0, 1.0, np.nan], [np.nan, 4.0, 2.0], [5.0, np.nan, np.nan]]
 CLICKS = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -207,3 +208,17 @@ def test_relevance_is_recovered_better_with_the_exposure_than_without(hand, monk
         method = methods.make(name, **options).fit(split)
         errors.append(np.mean((sigmoid(method.predict(users, items)) - relevance.ravel()) ** 2))
     assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.parametrize("name", ["joint_opt", "alter_opt", "biopt2", "biif", "ceb", "cjmf"])
+def test_early_stopping_restores_the_exposures_with_the_scores(split, monkeypatch, made, name):
+    values = iter([0.5, 0.9, 0.4, 0.3])
+    monkeypatch.setattr(MethodTask, "validation", lambda self: next(values))
+    users, items = np.divmod(np.arange(300), split.dataset.n_items)
+    seen = []
+    method = made(name, max_epochs=4, copies=2, factors=4)
+    method.fit(split, progress=lambda event: seen.append(method.predict_exposure(users, items)))
+    assert method.best_epoch_ == 2
+    found = method.predict_exposure(users, items)
+    assert np.array_equal(found, seen[1])
+    assert not np.array_equal(found, seen[3])

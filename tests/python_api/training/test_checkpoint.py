@@ -42,6 +42,17 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(tmp_path, content):
         storage.read(path)
 
 
+@pytest.mark.parametrize("word", [b"\x00\x00\x80?", rb"\"n\": 1"])
+def test_changed_values_or_states_are_refused_by_name(tmp_path, word):
+    path = tmp_path / "x.safetensors"
+    storage.write(path, {"a": torch.ones(1)}, {"n": 1})
+    content = path.read_bytes()
+    assert content.count(word) == 1
+    path.write_bytes(content.replace(word, word[:-1] + b"2"))
+    with pytest.raises(storage.CheckpointError, match=r"x\.safetensors is damaged"):
+        storage.read(path)
+
+
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(storage.CheckpointError, match="does not exist"):
         storage.read(tmp_path / "x.safetensors")

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+import debias_ext
 from debiasrec import load, methods, tuning
 from debiasrec.data import Dataset, Interactions, Split, Truth
 from debiasrec.evaluation import validation_value
+from debiasrec.training import click_validation
 from debiasrec.training.click_validation import ClickValidator
 
 SCORES = np.array([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 0.0, 0.0, 0.0, 1.0]])
@@ -42,8 +44,37 @@ def test_estimates_by_hand(split):
     for criterion, value in expected.items():
         validator = ClickValidator(split, criterion, "cpu")
         assert validator(lambda users, items: torch.from_numpy(SCORES)[users, items]) == pytest.approx(value)
-        assert set(validator.users.tolist()) == {0, 1}
     assert np.isnan(ClickValidator(split, "snips_dcg", "cpu")(lambda users, items: users * float("nan")))
+
+
+@pytest.mark.parametrize("pairs", [1, 125, 1 << 20])
+def test_blocks_of_users_change_nothing(monkeypatch, pairs):
+    """Against the estimate of all pairs at once, rated ones left out; items tie."""
+    split = load("simulated", n_users=120, n_items=60, density=0.2, uniform_per_user=20).split("implicit")
+    scores = torch.from_numpy(np.random.default_rng(0).random((120, 60)).round(1))
+    sizes, seen = [], set()
+
+    def score(users, items):
+        sizes.append(len(users))
+        seen.update(users.tolist())
+        return scores[users, items]
+
+    monkeypatch.setattr(click_validation, "PAIRS_AT_ONCE", pairs)
+    found = ClickValidator(split, "ips_dcg", "cpu")(score)
+
+    kept = split.biased_validation.take(split.dataset.positives(split.biased_validation.ratings))
+    assert seen == set(kept.users.tolist())
+    assert max(sizes) <= max(pairs, 60)
+    candidates, labels = np.ones((120, 60), dtype=bool), np.zeros((120, 60), dtype=np.uint8)
+    candidates[split.train.users, split.train.items] = False
+    candidates[kept.users, kept.items] = True
+    labels[kept.users, kept.items] = 1
+    counts = np.bincount(split.train.items[split.dataset.positives(split.train.ratings)], minlength=60)
+    weights = np.broadcast_to(1 / np.maximum(np.sqrt(counts / counts.max()), 0.01), (120, 60))
+    groups = np.broadcast_to(np.arange(120)[:, None], (120, 60))
+    rows = [torch.from_numpy(table[candidates]) for table in (scores.numpy(), labels, groups, weights)]
+    ranking = debias_ext.group_ranking(*rows[:3], ks=(3,), metrics=("dcg",), weights=rows[3])
+    assert found == pytest.approx(np.nanmean(ranking["dcg@3"].numpy() / 60), rel=1e-12)
 
 
 def test_a_known_exposure_is_needed_for_the_oracle(split):
