@@ -135,7 +135,7 @@ def train(
 def _one_epoch(task: Task, run: TrainingRun) -> None:
     started = time.perf_counter()
     epoch = run.epoch + 1
-    loss = task.epoch(epoch)
+    loss = _epoch_loss(task, epoch)
     validation = None
     if math.isfinite(loss) and epoch > run.warmup_epochs:
         validation = task.validation()
@@ -148,6 +148,16 @@ def _one_epoch(task: Task, run: TrainingRun) -> None:
         run.stopped_by = "early_stopping"
     elif epoch >= run.max_epochs:
         run.stopped_by = "max_epochs"
+
+
+def _epoch_loss(task: Task, epoch: int) -> float:
+    """The mean loss of an epoch; NaN where an operator refused values that had stopped being finite."""
+    try:
+        return task.epoch(epoch)
+    except (ValueError, RuntimeError):
+        if all(bool(tensor.isfinite().all()) for tensor in task.tensors().values()):
+            raise
+        return math.nan
 
 
 def _divergence(epoch: int, loss: float, advice: Mapping[str, Any]) -> DivergenceError:

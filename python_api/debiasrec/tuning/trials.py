@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,8 @@ class Tuning:
         space: what is searched.
         seed: of the search.
         enqueued: params of the first trials, which are not searched for.
-        trials: "params", "value" (None where the fit diverged) and "seconds" of each, in order.
+        trials: "params", "value" (None where the fit diverged) and "seconds" of each, in order; of finalists also
+            "repeats", the values with further model seeds.
     """
 
     method: str
@@ -58,21 +60,28 @@ class Tuning:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best trial, the first one among equals; None when every fit diverged."""
-        sign = 1 if self.higher_is_better else -1
-        done = [trial for trial in self.trials if trial["value"] is not None]
-        return max(done, key=lambda trial: sign * trial["value"], default=None)
+        """The best trial, the first one among equals: by its mean among finalists, where there are any.
+
+        None when every fit diverged.
+        """
+        finalists = [trial for trial in self.trials if "repeats" in trial]
+        return next(iter(self.ranked(finalists or self.trials, mean_value)), None)
+
+    def ranked(self, trials: list[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]) -> list[Any]:
+        """Those of the trials that have a value, the best first, equal ones in their order."""
+        valued = [(own, trial) for trial in trials if (own := value(trial)) is not None]
+        return [trial for _, trial in sorted(valued, key=lambda pair: pair[0], reverse=self.higher_is_better)]
 
     def entry(self) -> dict[str, Any]:
         """What goes into ``debiasrec/presets/<method>.json``: the settings and the record of the search."""
         best = self.best
         assert best is not None, "entry() of a search without a finished trial"
         record = {
-            "tuned": f"TPE, {len(self.trials)} trials{self._origin()}, seed {self.seed}, model seed 0",
+            "tuned": f"TPE, {len(self.trials)} trials{self._origin()}, seed {self.seed}, model seed 0{self._final()}",
             "trials": len(self.trials),
             "criterion": f"{self.criterion} on the validation rows of split {self.split.name}, seed {self.split.seed}",
             "start": self.trials[0]["value"],
-            "best": best["value"],
+            "best": mean_value(best),
             "ranges": _plain(self.space),
             "data_sha256": self.split.dataset.fingerprint(),
             "versions": {name: version(name) for name in PACKAGES},
@@ -84,6 +93,11 @@ class Tuning:
     def _origin(self) -> str:
         """Where the second trial comes from, in words."""
         return "" if self.template.twin is None else f", the second with the settings of {self.template.twin}"
+
+    def _final(self) -> str:
+        """How the finalists were told apart, in words."""
+        repeats = [len(trial["repeats"]) for trial in self.trials if "repeats" in trial]
+        return f"; of {len(repeats)} finalists the best over {1 + max(repeats)} model seeds" if repeats else ""
 
     def save(self, directory: str | Path) -> None:
         """Write ``<method>.trials.json`` and, with a finished trial, ``<method>.json``."""
@@ -119,6 +133,12 @@ class Tuning:
             "ranges": _plain(self.space),
             "search_seed": self.seed,
         }
+
+
+def mean_value(trial: dict[str, Any]) -> float | None:
+    """The mean over the model seeds that a trial was fitted with; None where a fit diverged."""
+    values = [trial["value"], *trial.get("repeats", ())]
+    return None if None in values else sum(values) / len(values)
 
 
 def tuned(method: str, split: Split, directory: str | Path) -> dict[str, Any] | None:

@@ -26,12 +26,15 @@ from .space import Space, search_space
 from .suggest import suggest
 from .trials import Tuning, tuned
 
+SEEDS = (1, 2)  # of the models that finalists are fitted with beside model seed 0
+
 
 def tune(
     method: str,
     split: Split,
     *,
     trials: int = 50,
+    finalists: int = 0,
     seed: int = 0,
     preset: bool = True,
     options: Mapping[str, Any] | None = None,
@@ -52,6 +55,8 @@ def tune(
         split: what to train and validate on: the criterion is the method's own on the uniform
             validation rows, else on the biased ones.
         trials: how many fits, at least 1.
+        finalists: after the search the settings to start from and so many of the best trials are fitted with two more
+            model seeds, and the best mean wins: a single fit flatters settings on the edge of stability. 0 for none.
         seed: of the search; the same seed makes the same trials.
         preset: start from the preset where the method has one for this data set.
         options: hyper-parameters over those; what is not searched stays as it is.
@@ -70,7 +75,7 @@ def tune(
     """
     check_split(split)
     check_device(device)
-    for name, value, least in (("trials", trials, 1), ("seed", seed, 0)):
+    for name, value, least in (("trials", trials, 1), ("finalists", finalists, 0), ("seed", seed, 0)):
         if not is_whole(value) or value < least:
             raise DebiasRecError(f"{name} must be a whole number, at least {least}, got {value!r}")
     if resume and out is None:
@@ -93,7 +98,11 @@ def tune(
         raise DebiasRecError(f"split {split.name!r} of {split.dataset.name!r} has no validation rows to tune on")
     if resume:
         tuning.read(Path(out))  # type: ignore[arg-type]
-    _search(tuning, trials, device, progress, None if out is None else Path(out))
+    fits = _Fits(tuning, device, progress, None if out is None else Path(out))
+    with keeping_teachers(out):
+        fits.search(trials)
+        if finalists:
+            fits.repeat(finalists)
     if tuning.best is None:
         raise DebiasRecError(
             f"{method}: all {len(tuning.trials)} fits diverged; start from smaller steps (options lr=)"
@@ -101,24 +110,53 @@ def tune(
     return tuning
 
 
-def _search(tuning: Tuning, trials: int, device: str, progress: bool, out: Path | None) -> None:
-    blind = without_tests(tuning.split)
-    with keeping_teachers(out), FitProgress(max(trials - len(tuning.trials), 0), enabled=progress) as bar:
-        while len(tuning.trials) < trials:
-            params = _next(tuning)
-            bar.start(f"{tuning.method} trial {len(tuning.trials)}")
-            model = clone(tuning.template).set_params(**params)
-            began = time.perf_counter()
-            try:
-                model.fit(blind, device=device, progress=bar.epoch)
-                value: float | None = validation_value(model, blind, tuning.criterion)
-            except DivergenceError:
-                value = None
-            seconds = round(time.perf_counter() - began, 3)
-            tuning.trials.append({"params": params, "value": value, "seconds": seconds})
-            bar.finish("diverged" if value is None else f"validation {tuning.criterion} {value:.4f}")
-            if out is not None:
-                tuning.save(out)
+class _Fits:
+    """Fits of a method to a split without its tests, with bars, kept after each."""
+
+    def __init__(self, tuning: Tuning, device: str, progress: bool, out: Path | None) -> None:
+        self.tuning, self.device, self.progress, self.out = tuning, device, progress, out
+        self.split = without_tests(tuning.split)
+
+    def search(self, trials: int) -> None:
+        """Trials, up to so many in all."""
+        kept = self.tuning.trials
+        with FitProgress(max(trials - len(kept), 0), enabled=self.progress) as bar:
+            while len(kept) < trials:
+                params = _next(self.tuning)
+                value, seconds = self._fit(bar, f"trial {len(kept)}", params, 0)
+                kept.append({"params": params, "value": value, "seconds": seconds})
+                self._keep()
+
+    def repeat(self, finalists: int) -> None:
+        """Fits of the first trial and of the `finalists` best with further model seeds."""
+        kept = self.tuning.trials
+        ranked = self.tuning.ranked(kept, lambda trial: trial["value"])
+        chosen = [trial for trial in kept if trial is kept[0] or any(trial is other for other in ranked[:finalists])]
+        missing = [(trial, seed) for trial in chosen for seed in SEEDS[len(trial.get("repeats", ())) :]]
+        with FitProgress(len(missing), enabled=self.progress) as bar:
+            for trial, seed in missing:
+                value, _ = self._fit(bar, f"trial {kept.index(trial)}, seed {seed}", trial["params"], seed)
+                trial.setdefault("repeats", []).append(value)
+                self._keep()
+
+    def _fit(self, bar: FitProgress, label: str, params: dict[str, Any], seed: int) -> tuple[float | None, float]:
+        """The criterion on the validation rows, None where the fit diverged, and the seconds it took."""
+        tuning = self.tuning
+        bar.start(f"{tuning.method} {label}")
+        model = clone(tuning.template).set_params(**params, seed=seed)
+        began = time.perf_counter()
+        try:
+            model.fit(self.split, device=self.device, progress=bar.epoch)
+            value: float | None = validation_value(model, self.split, tuning.criterion)
+        except DivergenceError:
+            value = None
+        seconds = round(time.perf_counter() - began, 3)
+        bar.finish("diverged" if value is None else f"validation {tuning.criterion} {value:.4f}")
+        return value, seconds
+
+    def _keep(self) -> None:
+        if self.out is not None:
+            self.tuning.save(self.out)
 
 
 def _next(tuning: Tuning) -> dict[str, Any]:

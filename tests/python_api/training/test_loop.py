@@ -74,6 +74,17 @@ def test_divergence_names_epoch_learning_rate_and_remedy(script, losses, what):
         train(Counter(script, losses), run)
 
 
+@pytest.mark.parametrize(("value", "expected"), [(math.inf, DivergenceError), (1.0, ValueError)])
+def test_an_operator_that_refuses_what_is_not_finite_tells_of_divergence(value, expected):
+    class Refused(Counter):
+        def epoch(self, number):
+            self.value.fill_(value)
+            raise ValueError("scores must not be NaN")
+
+    with pytest.raises(expected):
+        train(Refused(None), TrainingRun(max_epochs=2, patience=1))
+
+
 class Interrupted(Exception):
     pass
 

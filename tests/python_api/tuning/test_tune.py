@@ -102,6 +102,41 @@ def test_a_balanced_method_also_tries_the_settings_of_its_twin_and_goes_by_its_c
     assert debiasrec.tune("bal_ips", split, trials=1, options={**SMALL, "criterion": "mse"}).criterion == "mse"
 
 
+def test_finalists_are_told_apart_by_the_mean_over_model_seeds(split, tmp_path):
+    tuning = debiasrec.tune("mf", split, trials=5, finalists=2, options=SMALL, out=tmp_path)
+    repeated = [trial for trial in tuning.trials if "repeats" in trial]
+    values = sorted((trial["value"] for trial in tuning.trials), reverse=True)
+    assert repeated[0] is tuning.trials[0]
+    assert set(values[:2]) <= {trial["value"] for trial in repeated}
+    assert len(repeated) <= 3
+    means = {}
+    for trial in repeated:
+        fits = [debiasrec.methods.make("mf", **SMALL, **trial["params"], seed=seed).fit(split) for seed in (0, 1, 2)]
+        means[str(trial["params"])] = np.mean([fit.history_["validation"].max() for fit in fits])
+        assert means[str(trial["params"])] == pytest.approx(np.mean([trial["value"], *trial["repeats"]]), rel=1e-6)
+    assert means[str(tuning.best["params"])] == max(means.values())
+    (entry,) = tuning.entry().values()
+    assert entry["record"]["best"] == pytest.approx(max(means.values()))
+    assert f"of {len(repeated)} finalists the best over 3 model seeds" in entry["record"]["tuned"]
+    # Nothing is fitted again.
+    again = debiasrec.tune("mf", split, trials=5, finalists=2, options=SMALL, out=tmp_path, resume=True)
+    assert again.trials == tuning.trials
+
+
+def test_a_finalist_that_diverges_with_another_seed_does_not_win(split, monkeypatch):
+    winner = debiasrec.tune("mf", split, trials=4, options=SMALL).best["params"]
+
+    def diverges(self, *arguments, fit=REGISTRY["mf"].fit, **options):
+        if self.seed == 2 and self.lr == winner["lr"]:
+            raise DivergenceError("not finite")
+        return fit(self, *arguments, **options)
+
+    monkeypatch.setattr(REGISTRY["mf"], "fit", diverges)
+    tuning = debiasrec.tune("mf", split, trials=4, finalists=4, options=SMALL)
+    assert tuning.best["params"] != winner
+    assert [trial["repeats"][1] for trial in tuning.trials if trial["params"] == winner] == [None]
+
+
 def test_another_seed_searches_elsewhere(split):
     one, two = (debiasrec.tune("mf", split, trials=3, seed=seed, options=SMALL) for seed in (0, 1))
     assert params(one)[1:] != params(two)[1:]
