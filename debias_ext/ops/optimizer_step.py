@@ -106,7 +106,8 @@ def _check(**lists: Sequence[Tensor]) -> None:
     # Names are made for a failure only: a step of small tables is over in microseconds.
     tensors = [tensor for given in lists.values() for tensor in given]
     if not all(isinstance(tensor, Tensor) and tensor.device == tensors[0].device for tensor in tensors):
-        check_tensors(**{f"{name}[{k}]": tensor for name, given in lists.items() for k, tensor in enumerate(given)})
+        named = {f"{name}[{k}]": tensor for name, given in lists.items() for k, tensor in enumerate(given)}
+        check_tensors(optional=(), **named)
 
 
 def _rows_and_values(gradients: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

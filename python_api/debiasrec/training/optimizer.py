@@ -30,7 +30,7 @@ class SGD:
         self.names = list(tables)
         self.tables = list(tables.values())
         self.lr, self.weight_decay = lr, weight_decay
-        self.state = {
+        self.state: dict[str, list[Tensor]] = {
             moment: [torch.zeros_like(table, requires_grad=False) for table in self.tables] for moment in self.moments
         }
 
@@ -46,15 +46,16 @@ class SGD:
         """Apply one step; one gradient per table, in order."""
         self._apply(gradients)
 
-    def _apply(self, gradients: Iterable[Tensor], **options: int) -> None:
+    def _apply(self, gradients: Iterable[Tensor], number: int = 1) -> None:
         debias_ext.optimizer_step_(
             self.tables,
             list(gradients),
             kind=self.kind,
             lr=self.lr,
+            first=self.state.get("first", ()),
+            second=self.state.get("second", ()),
+            step=number,
             weight_decay=self.weight_decay,
-            **self.state,
-            **options,
         )
 
 
@@ -88,7 +89,7 @@ class Adam(SGD):
     def step(self, gradients: Iterable[Tensor]) -> None:
         """Apply one step; one gradient per table, in order."""
         self.steps += 1
-        self._apply(gradients, step=int(self.steps))
+        self._apply(gradients, int(self.steps))
 
 
 OPTIMIZERS: dict[str, type[SGD]] = {each.kind: each for each in (SGD, Adam, Adagrad)}
