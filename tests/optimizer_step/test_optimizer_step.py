@@ -218,7 +218,7 @@ def test_rows_out_of_range_and_out_of_order_are_refused(device: Device) -> None:
         gradient = torch.sparse_coo_tensor(
             torch.tensor([[row]]), torch.ones(1, 2), (3, 2), is_coalesced=True, check_invariants=False
         )
-        with pytest.raises(error, match=rf"rows\[0\] must be in \[0, 3\), got"):
+        with pytest.raises(error, match=r"rows\[0\] must be in \[0, 3\), got"):
             optimizer_step_([torch.ones(3, 2, device=device.tensors)], [gradient.to(device.tensors)], kind="sgd", lr=1)
     rule = ("sgd", 0.1, 0.0, 0.0, 0.0, 1, 0.0, True)
     with pytest.raises(ValueError, match=r"rows\[0\] must be ascending, got 1 after 1"):
