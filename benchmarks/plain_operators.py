@@ -5,13 +5,16 @@ They are written to be right, not fast: a ratio to them is not one to a publishe
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.optim.adagrad import adagrad
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 import debias_ext
 from debias_ext import FactorTables, reference
@@ -26,6 +29,7 @@ TRAINING = (
     "mf_loss",
     "mf_score",
     "mf_step_",
+    "optimizer_step_",
     "pair_loss",
     "pointwise_loss",
     "relmf_loss",
@@ -37,11 +41,12 @@ def plain_torch() -> Iterator[None]:
     """Within it every training operator is its plain-torch reference.
 
     Indexing and autograd instead of fused passes; the assumed step stays in the graph and is differentiated twice; of a
-    block every pair is listed, and its rows are gathered from the tables.
+    block every pair is listed, and its rows are gathered from the tables; whole tables are stepped by torch.optim.
     """
     with ExitStack() as stack:
         for name in TRAINING:
-            stack.enter_context(patch.object(debias_ext, name, _without_options(getattr(reference, name))))
+            function = torch_optimizer_step_ if name == "optimizer_step_" else getattr(reference, name)
+            stack.enter_context(patch.object(debias_ext, name, _without_options(function)))
         blocks = sys.modules["debias_ext.reference.block_loss"]
         stack.enter_context(patch.object(blocks, "all_scores", listed_scores))
         yield
@@ -54,6 +59,31 @@ def listed_scores(tables: FactorTables) -> Tensor:
     return reference.mf_score(
         tables.user_factors, tables.item_factors, users, items, tables.user_bias, tables.item_bias
     ).reshape(m, n)
+
+
+@torch.no_grad()
+def torch_optimizer_step_(
+    tables: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    *,
+    kind: str,
+    lr: float,
+    first: Sequence[Tensor] = (),
+    second: Sequence[Tensor] = (),
+    step: int = 1,
+    weight_decay: float = 0.0,
+) -> None:
+    """`debias_ext.optimizer_step_` as torch.optim does it on the CPU unless told otherwise."""
+    given = list(tables), [gradient.to_dense() for gradient in gradients]
+    steps = [torch.tensor(float(step - 1)) for _ in tables]
+    options: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "maximize": False, "foreach": False}
+    if kind == "adam":
+        betas = {"beta1": 0.9, "beta2": 0.999}
+        adam(*given, list(first), list(second), [], steps, amsgrad=False, eps=1e-8, **betas, **options)
+    elif kind == "adagrad":
+        adagrad(*given, list(second), steps, lr_decay=0.0, eps=1e-10, **options)
+    else:
+        sgd(*given, [None] * len(steps), momentum=0.0, dampening=0.0, nesterov=False, **options)
 
 
 def _without_options(function: Any) -> Any:

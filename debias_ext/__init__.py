@@ -22,6 +22,7 @@ from debias_ext.ops.mf_loss import mf_loss
 from debias_ext.ops.mf_score import mf_score
 from debias_ext.ops.mf_step import mf_step_
 from debias_ext.ops.mf_topk import mf_topk
+from debias_ext.ops.optimizer_step import optimizer_step_
 from debias_ext.ops.pair_loss import pair_loss
 from debias_ext.ops.pointwise_loss import pointwise_loss
 from debias_ext.ops.relmf_loss import relmf_loss
@@ -57,6 +58,7 @@ __all__ = [
     "mf_score",
     "mf_step_",
     "mf_topk",
+    "optimizer_step_",
     "pair_loss",
     "pointwise_loss",
     "relmf_loss",

@@ -19,7 +19,7 @@ _MOMENTS = {
     "lazy_adam": ("first", "second"),
     "adam": ("first", "second"),
 }
-_EPS = {"sgd": 0.0, "adagrad": 1e-10, "rowwise_adagrad": 1e-10, "lazy_adam": 1e-8, "adam": 1e-8}
+EPS = {"sgd": 0.0, "adagrad": 1e-10, "rowwise_adagrad": 1e-10, "lazy_adam": 1e-8, "adam": 1e-8}
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ class MFOptimizer:
         if self.kind not in _MOMENTS:
             raise ValueError(f"kind must be one of {', '.join(map(repr, _MOMENTS))}, got {self.kind!r}")
         if self.eps is None:
-            self.eps = _EPS[self.kind]
+            self.eps = EPS[self.kind]
         self.betas = checked_betas("betas", self.betas)
         for name in ("lr", "eps", "initial_accumulator"):
             setattr(self, name, number(name, getattr(self, name), NOT_NEGATIVE))

@@ -70,6 +70,12 @@ def mf_step(pairs: int = 1 << 20, d: int = 64, users: int = 1_000_000, items: in
     return Work("mf_step_", ("side_kernel", "slope_kernel", "loss_kernel"), size, slopes + sides, operations, 6)
 
 
+def optimizer_step(rows: int = 1_000_000, d: int = 64) -> Work:
+    """Adam reads the gradient, reads and writes the table and both moments."""
+    values = rows * d
+    return Work("optimizer_step_", ("optimizer_kernel",), f"{rows:,} x {d}, Adam", values * 7 * FLOAT, values * 12, 1)
+
+
 def additive_weights(rows: int = 1 << 20) -> Work:
     moved = rows * (3 * INDEX + FLOAT)
     return Work("additive_weights", ("additive_weights_kernel",), f"{rows:,} rows", moved, rows * SIGMOID, 1)
@@ -185,6 +191,7 @@ def all_work() -> list[Work]:
         row_loss("interd_loss, gradient of the scores", "interd_loss_kernel", 4, 1, 5 * SIGMOID),
         mf_loss(),
         mf_step(),
+        optimizer_step(),
         additive_weights(),
         block_tiles(),
         block_gram(),

@@ -41,6 +41,7 @@ FAMILIES = (
     "lookahead",
     "mf_loss",
     "mf_step",
+    "optimizer_step",
     "ops",
     "ranking",
     "sampling",

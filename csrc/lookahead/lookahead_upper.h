@@ -93,6 +93,20 @@ DEBIAS_HD void take_step(const Side<T>& side, const AssumedStep& step, int64_t s
   if (step.adam) side.response_bias[slot] = to.response;
 }
 
+// From the scores of unweighted rows of one loss to their slopes, in place; returns the sum of their losses.
+template <LookaheadLoss loss, class T>
+DEBIAS_HD double unit_rows(const T* __restrict targets, T* __restrict scores, int64_t n, T scale) {
+  const LookaheadKind kind{loss, LookaheadSource::unit, 0, 0, 0};  // known here, so that the loop vectorises
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t k = 0; k < n; ++k) {
+    const UpperRow<T> row = upper_row(kind, RowInput<T>{scores[k], targets[k], T(1), T(0), T(1)});
+    scores[k] = scale * row.score;
+    sum += static_cast<double>(row.value);
+  }
+  return sum;
+}
+
 // The upper loss at theta', its slopes, and its own gradients.
 template <class T, class Index>
 struct UpperRows {
@@ -103,13 +117,28 @@ struct UpperRows {
     const int64_t *user = upper->slots[0].data(), *item = upper->slots[1].data();
     const bool user_bias = users.table->bias != nullptr, item_bias = items.table->bias != nullptr;
     const T scale = static_cast<T>(rows.coefficient);
-    double sum = 0;
+    T* slopes = upper->slopes;  // the scores at first
     for (int64_t k = begin; k < end; ++k) {
       T score = dot(users.stepped + user[k] * d, items.stepped + item[k] * d, d);
       if (user_bias) score += users.stepped_bias[user[k]];
       if (item_bias) score += items.stepped_bias[item[k]];
-      const UpperRow<T> row = upper_row(rows.kind, row_input(rows, score, k));
-      upper->slopes[k] = scale * row.score;
+      slopes[k] = score;
+    }
+    if (rows.kind.source == LookaheadSource::unit && !rows.grad_targets) {
+      const T* targets = rows.targets + begin;
+      if (rows.kind.loss == LookaheadLoss::mse) {
+        *loss = unit_rows<LookaheadLoss::mse>(targets, slopes + begin, end - begin, scale);
+        return;
+      }
+      if (rows.kind.loss == LookaheadLoss::bce) {
+        *loss = unit_rows<LookaheadLoss::bce>(targets, slopes + begin, end - begin, scale);
+        return;
+      }
+    }
+    double sum = 0;
+    for (int64_t k = begin; k < end; ++k) {
+      const UpperRow<T> row = upper_row(rows.kind, row_input(rows, slopes[k], k));
+      slopes[k] = scale * row.score;
       if (rows.grad_targets) rows.grad_targets[k] = scale * row.target;
       if (rows.grad_source) rows.grad_source[k] = scale * row.source;
       sum += static_cast<double>(row.value);

@@ -3,6 +3,7 @@
 #include "common/device.cuh"
 #include "common/reduce.cuh"
 #include "mf_step/mf_step_kernels.h"
+#include "optimizer_step/update_one.cuh"
 
 namespace debias {
 namespace {
@@ -93,18 +94,6 @@ __device__ __forceinline__ accumulator_t<Storage> row_sum(const SideArgs<Storage
     sum += side.slopes[k] * (f < 0 ? T(1) : static_cast<T>(to_float(side.source[from * side.factors + f])));
   }
   return sum;
-}
-
-template <class Rule, class Storage>
-__device__ __forceinline__ void update_one(Storage* p, accumulator_t<Storage>* m, accumulator_t<Storage>* v, int64_t at,
-                                           accumulator_t<Storage> sum, accumulator_t<Storage> l2,
-                                           const StepRule<accumulator_t<Storage>>& rule) {
-  using T = accumulator_t<Storage>;
-  const T old = static_cast<T>(to_float(p[at]));
-  T first = Rule::has_first ? m[at] : T(0), second = Rule::has_second ? v[at] : T(0);
-  p[at] = from_float<Storage>(Rule::step(old, sum + l2 * old, first, second, rule));
-  if (Rule::has_first) m[at] = first;
-  if (Rule::has_second) v[at] = second;
 }
 
 // Of a row with one second moment: rate / (sqrt(v) + eps), v updated. Every lane of the warp must call it.

@@ -1,7 +1,6 @@
 // The contract of the training steps: everything is checked here, by name, before a parameter changes.
 #pragma once
 
-#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "mf_loss/mf_loss_inputs.h"
 #include "mf_score/score_inputs.h"
 #include "mf_step/mf_step_kernels.h"
+#include "optimizer_step/optimizer_inputs.h"
 
 namespace debias {
 
@@ -23,60 +23,20 @@ struct StepTensors {
   StateTensors user_state, item_state;
 };
 
-inline OptimizerKind optimizer_kind(const std::string& name) {
-  if (name == "sgd") return OptimizerKind::sgd;
-  if (name == "adagrad") return OptimizerKind::adagrad;
-  if (name == "rowwise_adagrad") return OptimizerKind::rowwise_adagrad;
-  if (name == "lazy_adam") return OptimizerKind::lazy_adam;
-  if (name == "adam") return OptimizerKind::adam;
-  value_error("optimizer must be 'sgd', 'adagrad', 'rowwise_adagrad', 'lazy_adam' or 'adam', got '", name, "'");
-}
-
 inline StepOptions step_options(RowLossKind loss, const std::string& reduction, double offset,
                                 const OptimizerOptions& optimizer, double l2, bool all_rows, bool decay_bias) {
   if (reduction != "sum" && reduction != "mean")
     value_error("reduction must be 'sum' or 'mean', got '", reduction, "'");
   if (!(l2 >= 0)) value_error("l2 must not be negative, got ", l2);
-  if (!(optimizer.lr >= 0)) value_error("lr must not be negative, got ", optimizer.lr);
-  if (!(optimizer.eps >= 0)) value_error("eps must not be negative, got ", optimizer.eps);
-  for (double beta : {optimizer.beta1, optimizer.beta2})
-    if (!(beta >= 0 && beta < 1)) value_error("betas must be in [0, 1), got ", beta);
-  if (optimizer.step < 1) value_error("step must be at least 1, got ", optimizer.step);
+  check_optimizer(optimizer);
   return {optimizer, loss, l2, decay_bias ? l2 : 0.0, offset, all_rows, reduction == "mean"};
-}
-
-// What is written in place: contiguous, and with no byte in common with another such tensor.
-inline void check_in_place(const std::vector<std::pair<const char*, const Tensor*>>& written) {
-  using Extent = std::pair<const char*, const char*>;
-  std::vector<std::pair<Extent, const char*>> extents;
-  for (const auto& [name, tensor] : written) {
-    if (!tensor->is_contiguous()) value_error(name, " is written in place and must be contiguous");
-    const char* begin = static_cast<const char*>(tensor->const_data_ptr());
-    const int64_t bytes = tensor->numel() * static_cast<int64_t>(tensor->element_size());
-    if (bytes > 0) extents.push_back({{begin, begin + bytes}, name});
-  }
-  std::sort(extents.begin(), extents.end());
-  for (size_t k = 1; k < extents.size(); ++k)
-    if (extents[k].first.first < extents[k - 1].first.second)
-      value_error(extents[k].second, " and ", extents[k - 1].second, " are written in place and must not overlap");
-}
-
-inline ScalarType state_type(const Tensor& factors) {
-  return factors.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
 inline void check_state(const char* name, const std::optional<Tensor>& state, bool wanted, const Tensor& like,
                         bool by_row, std::vector<std::pair<const char*, const Tensor*>>& written) {
   if (!wanted) return;
   if (!state) value_error(name, " is part of this optimizer's state and must be given");
-  if (by_row)
-    check_shape(name, *state, {like.size(0)});
-  else
-    check_same_shape(name, *state, "its table", like);
-  if (state->scalar_type() != state_type(like))
-    value_error(name, " must be ", dtype_name(state_type(like)), ", got ", dtype_name(state->scalar_type()));
-  check_same_device(name, *state, "its table", like);
-  written.push_back({name, &*state});
+  check_moment(name, *state, like, by_row, written);
 }
 
 inline void check_bias(const char* name, const std::optional<Tensor>& bias, const Tensor& factors,
@@ -100,8 +60,8 @@ inline void check_written(const StepTensors& in, OptimizerKind kind) {
                                                              {"item_factors", &in.item_factors}};
   check_bias("user_bias", in.user_bias, in.user_factors, written);
   check_bias("item_bias", in.item_bias, in.item_factors, written);
-  const bool first = kind == OptimizerKind::lazy_adam || kind == OptimizerKind::adam;
-  const bool second = kind != OptimizerKind::sgd, by_row = kind == OptimizerKind::rowwise_adagrad;
+  const bool first = has_first_moment(kind), second = has_second_moment(kind);
+  const bool by_row = kind == OptimizerKind::rowwise_adagrad;
   check_state("user_first", in.user_state.first, first, in.user_factors, false, written);
   check_state("user_second", in.user_state.second, second, in.user_factors, by_row, written);
   check_state("item_first", in.item_state.first, first, in.item_factors, false, written);

@@ -5,7 +5,7 @@
 
 #include "common/half.h"
 #include "mf_loss/row_slope.h"
-#include "mf_step/mf_step_math.h"
+#include "optimizer_step/optimizer_step_math.h"
 
 namespace debias {
 

@@ -4,6 +4,7 @@
 #include "common/simd.h"
 #include "mf_score/score_block.h"
 #include "mf_step/mf_step_kernels.h"
+#include "optimizer_step/update_values.h"
 
 namespace debias {
 
@@ -108,22 +109,6 @@ struct LegalRows {
   }
 };
 
-// n parameters and their state, one update each; gradient(f, parameter f).
-template <class Rule, class T, class G>
-DEBIAS_HD void update_values(T* __restrict p, T* __restrict m, T* __restrict v, int64_t n, const StepRule<T>& given,
-                             const G& gradient) {
-  const StepRule<T> rule = given;
-#pragma omp simd
-  for (int64_t f = 0; f < n; ++f) {
-    T first = 0, second = 0;
-    if constexpr (Rule::has_first) first = m[f];
-    if constexpr (Rule::has_second) second = v[f];
-    p[f] = Rule::step(p[f], gradient(f, p[f]), first, second, rule);
-    if constexpr (Rule::has_first) m[f] = first;
-    if constexpr (Rule::has_second) v[f] = second;
-  }
-}
-
 // A row of d parameters, with one second moment where the optimiser keeps one a row.
 template <class Rule, class T, class G>
 DEBIAS_HD void update_row(T* __restrict p, T* __restrict m, T* __restrict v, int64_t d, const StepRule<T>& given,
@@ -142,11 +127,6 @@ DEBIAS_HD void update_row(T* __restrict p, T* __restrict m, T* __restrict v, int
   } else {
     update_values<Rule>(p, m, v, d, given, gradient);
   }
-}
-
-template <class T>
-DEBIAS_HD T* at_row(T* table, int64_t row, int64_t width) {
-  return table ? table + row * width : nullptr;
 }
 
 // Rows without a sample: their gradient is l2 times themselves.

@@ -16,6 +16,7 @@ from debias_ext.reference.mf_loss import mf_loss
 from debias_ext.reference.mf_score import mf_score
 from debias_ext.reference.mf_step import mf_epoch_, mf_step_
 from debias_ext.reference.mf_topk import mf_topk
+from debias_ext.reference.optimizer_step import optimizer_step_
 from debias_ext.reference.pair_loss import pair_loss
 from debias_ext.reference.pointwise_loss import pointwise_loss
 from debias_ext.reference.relmf_loss import relmf_loss
@@ -39,6 +40,7 @@ __all__ = [
     "mf_score",
     "mf_step_",
     "mf_topk",
+    "optimizer_step_",
     "pair_loss",
     "pointwise_loss",
     "relmf_loss",

@@ -10,32 +10,18 @@ from torch import Tensor
 from debias_ext.optim import MFOptimizer
 from debias_ext.reference.mf_loss import row_loss
 from debias_ext.reference.mf_score import mf_score
+from debias_ext.reference.optimizer_step import updated
 
 
 def _update(table: Tensor, gradient: Tensor, visited: Tensor, name: str, optimizer: MFOptimizer) -> None:
-    first, second = optimizer.moments(name, table)
-    p, g, lr, eps = table[visited], gradient[visited], optimizer.lr, optimizer.eps
-    if optimizer.kind == "sgd":
-        table[visited] = p - lr * g
-        return
-    assert second is not None
-    assert eps is not None
-    if "adagrad" in optimizer.kind:
-        squares = g.square()
-        by_row = optimizer.kind == "rowwise_adagrad" and g.dim() == 2
-        second[visited] += squares.sum(1) / max(1, g.shape[1]) if by_row else squares
-        root = second[visited].sqrt() + eps
-        table[visited] = p - lr * g / (root.unsqueeze(1) if by_row else root)
-        return
-    assert first is not None
-    (b1, b2), step = optimizer.betas, optimizer.steps + 1
-    first[visited] = b1 * first[visited] + (1 - b1) * g
-    second[visited] = b2 * second[visited] + (1 - b2) * g.square()
-    c1, c2 = 1 - b1**step, 1 - b2**step
-    if optimizer.kind == "adam":
-        table[visited] = p - lr / c1 * first[visited] / ((second[visited] / c2).sqrt() + eps)
-    else:
-        table[visited] = p - lr * c2**0.5 / c1 * first[visited] / (second[visited].sqrt() + eps)
+    state = (table, *optimizer.moments(name, table))
+    p, first, second = (None if tensor is None else tensor[visited] for tensor in state)
+    assert p is not None
+    options = {name: getattr(optimizer, name) for name in ("kind", "lr", "betas", "eps")}
+    after = updated(p, gradient[visited], first, second, step=optimizer.steps + 1, **options)
+    for tensor, new in zip(state, after, strict=True):
+        if tensor is not None and new is not None:
+            tensor[visited] = new
 
 
 def mf_step_(

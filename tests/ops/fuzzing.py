@@ -111,6 +111,7 @@ def fuzzed(op: str, arguments: str, **options: Any) -> Fuzzed:
 ELSEWHERE = {"GroupRanking", "__version__", "has_cuda", "ConstantTarget", "DRTarget", "FactorTables", "InterDTarget"}
 ELSEWHERE |= {"trusted_values"}
 ELSEWHERE |= {"fm_interaction", "MFOptimizer", "PairSampler", "mf_epoch_", "mf_epoch_order", "mf_step_", "mf_topk"}
+ELSEWHERE |= {"optimizer_step_"}
 # arguments in groups
 ELSEWHERE |= {"attention_pooling", "block_loss", "frontdoor_aggregate", "lookahead_loss", "lookahead_loss_for"}
 

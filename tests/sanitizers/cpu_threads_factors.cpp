@@ -7,6 +7,7 @@
 #include "mf_loss/mf_loss_kernels.h"
 #include "mf_step/epoch_order.h"
 #include "mf_step/mf_step_kernels.h"
+#include "optimizer_step/optimizer_step_kernels.h"
 #include "sampling/pair_sampler.h"
 #include "sanitizers/cpu_threads.h"
 #include "topk/mf_topk_kernels.h"
@@ -75,6 +76,24 @@ HARNESS_CASE(mf_loss) {
     append(result, slopes, targets, weights, pseudo_targets);
     return result;
   });
+}
+
+HARNESS_CASE(optimizer_step) {
+  constexpr int64_t n = 5000, d = 9;
+  const auto gradient = uniform(n * d, -1, 1, 2), start = uniform(n * d, -1, 1, 3);
+  std::vector<int64_t> rows;
+  for (int64_t row = 1; row < n; row += 3) rows.push_back(row);
+  for (const bool sparse : {false, true})
+    check_threads([&] {
+      std::vector<float> table = start, first(n * d), second(n * d);
+      const auto touched = static_cast<int64_t>(rows.size());
+      debias::cpu::optimizer_step<float>(
+          {{table.data(), first.data(), second.data(), gradient.data(), rows.data(), n, d, touched, sparse, true}},
+          {{debias::OptimizerKind::adam, 0.05, 0.9, 0.999, 1e-8, 1}, 0.1});
+      std::vector<double> result;
+      append(result, table, first, second);
+      return result;
+    });
 }
 
 HARNESS_CASE(training_steps) {

@@ -11,7 +11,7 @@ from torch import Tensor
 import debias_ext
 from debiasrec.models import MatrixFactorization, Model
 from debiasrec.training.loader import Batch, FlatLoader
-from debiasrec.training.optimizer import dense, make_optimizer
+from debiasrec.training.optimizer import make_optimizer
 
 
 class RowLearner:
@@ -214,8 +214,7 @@ class TableLearner:
         self, tables: Mapping[str, Tensor], *, optimizer: str = "adam", lr: float, weight_decay: float = 0.0
     ) -> None:
         self.tables = dict(tables)
-        self.optimizer = make_optimizer(optimizer, self.tables, lr)
-        self.weight_decay = weight_decay
+        self.optimizer = make_optimizer(optimizer, self.tables, lr, weight_decay=weight_decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a step changes, by name, live: the tables and the state of the optimiser."""
@@ -226,12 +225,8 @@ class TableLearner:
         for table in self.tables.values():
             table.data = table.data.to(device)
 
-    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One step; the gradients, one per table in order, dense or sparse, are overwritten."""
-        if self.weight_decay:
-            pairs = zip(self.tables.values(), gradients, strict=True)
-            gradients = [(table * self.weight_decay).add_(dense(gradient)) for table, gradient in pairs]
+        """One step; the gradients, one per table in order, may be sparse."""
         self.optimizer.step(gradients)
 
 

@@ -10,10 +10,11 @@ namespace debias {
 
 enum class OptimizerKind { sgd, adagrad, rowwise_adagrad, lazy_adam, adam };
 
-// `rate` and `eps` carry the bias correction of Adam, see adam_rule().
+// `rate` and `eps` carry the bias correction of Adam, see step_rule(). The gains are 1 - beta: in float32 that
+// difference would lose digits of a beta close to 1.
 template <class T>
 struct StepRule {
-  T rate, beta1, beta2, eps;
+  T rate, gain1, gain2, eps;
 };
 
 template <class T>
@@ -54,8 +55,8 @@ struct AdamRule {
   static constexpr bool has_first = true, has_second = true, by_row = false;
   template <class T>
   static DEBIAS_HD T step(T p, T g, T& first, T& second, const StepRule<T>& rule) {
-    first += (T(1) - rule.beta1) * (g - first);
-    second += (T(1) - rule.beta2) * (g * g - second);
+    first += rule.gain1 * (g - first);
+    second += rule.gain2 * (g * g - second);
     return p - rule.rate * first / (square_root(second) + rule.eps);
   }
 };
@@ -78,7 +79,8 @@ StepRule<T> step_rule(const OptimizerOptions& options) {
     rate *= root / (1.0 - std::pow(options.beta1, steps));
     if (options.kind == OptimizerKind::adam) eps *= root;
   }
-  return {static_cast<T>(rate), static_cast<T>(options.beta1), static_cast<T>(options.beta2), static_cast<T>(eps)};
+  return {static_cast<T>(rate), static_cast<T>(1.0 - options.beta1), static_cast<T>(1.0 - options.beta2),
+          static_cast<T>(eps)};
 }
 
 // f(rule struct): the exact and the lazy Adam differ in the rows they visit, not in the formula.
