@@ -74,10 +74,7 @@ void set_zero(double* value, void* stream) { launch(zero_kernel, 1u, 1, 0, stati
 #define DEBIAS_INSTANTIATE(T)                                                               \
   template int64_t illegal_rows(RowLossKind, const T*, const T*, int64_t, int64_t*, void*); \
   template void gather_values(const T*, const int64_t*, int64_t, int64_t, int64_t, T*, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 template void gather_indices(const int32_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*, void*);
 template void gather_indices(const int64_t*, const int64_t*, int64_t, int64_t, int64_t, int64_t, int64_t*, void*);

@@ -54,10 +54,7 @@ void optimizer_step(const TableStep<Storage>& step, const TableRule& given, void
 }
 
 #define DEBIAS_INSTANTIATE(T) template void optimizer_step(const TableStep<T>&, const TableRule&, void*);
-DEBIAS_INSTANTIATE(float)
-DEBIAS_INSTANTIATE(double)
-DEBIAS_INSTANTIATE(Half)
-DEBIAS_INSTANTIATE(BFloat16)
+DEBIAS_FOR_EACH_STORAGE(DEBIAS_INSTANTIATE)
 #undef DEBIAS_INSTANTIATE
 
 }  // namespace cuda
