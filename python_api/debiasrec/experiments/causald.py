@@ -61,8 +61,8 @@ def _by_option(arm: Arm, cell: pd.Series) -> Place | None:
 
 _GROUPS = {
     "din": Arm("din"),
-    "causald without labels": Arm("causald", {"label_strength": 0.0}),
-    **{method: Arm(method) for method in ("causald", "derec", "debiasd")},
+    "causald without labels": Arm("causald", {"base": "din", "label_strength": 0.0}),
+    **{method: Arm(method, {"base": "din"}) for method in ("causald", "derec", "debiasd")},
 }
 
 EXPERIMENTS = (
@@ -86,7 +86,7 @@ EXPERIMENTS = (
         source=f"{PAPER}, Table 7",
         split=LEAVE_ONE_OUT,
         metrics=SHORT,
-        arms=sweep("causald", "groups", (2, 4, 8, 16)),
+        arms=sweep("causald", "groups", (2, 4, 8, 16), base="din"),
         ks=(5, 10),
         figure=Figure(_by_option, "teachers", log_x=True),
     ),
@@ -110,7 +110,10 @@ EXPERIMENTS = (
         source=f"{PAPER}, Figure 5",
         split=LEAVE_ONE_OUT,
         metrics=SHORT,
-        arms={**sweep("causald", "label_strength", STRENGTHS), **sweep("causald", "feature_strength", STRENGTHS)},
+        arms={
+            **sweep("causald", "label_strength", STRENGTHS, base="din"),
+            **sweep("causald", "feature_strength", STRENGTHS, base="din"),
+        },
         ks=(5, 10),
         figure=Figure(_by_option, "coefficient", log_x=True),
     ),
