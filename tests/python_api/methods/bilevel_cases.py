@@ -19,10 +19,17 @@ def started(name, split, **options):
         tables = learner.tables if isinstance(learner, TableLearner) else learner.model.tables()
         for table in tables.values():
             table.data = 0.5 * torch.randn(table.shape, generator=generator, dtype=torch.float64)
+        as_float64(learner)
     for columns in (loader.columns, method.upper_):
         columns.update({key: value.double() for key, value in columns.items() if value.is_floating_point()})
     method.begin_epoch(1_000)
     return method, next(loader.epoch(1))
+
+
+def as_float64(learner):
+    """Moments have the type of their tables."""
+    for tensor in learner.tensors().values():
+        tensor.data = tensor.double() if tensor.is_floating_point() else tensor
 
 
 def scores(tables, users, items):
