@@ -60,12 +60,13 @@ class Tuning:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best trial, the first one among equals: by its mean among finalists, where there are any.
+        """The best trial, the first one among equals: by its mean among the finalists that never diverged, if any.
 
         None when every fit diverged.
         """
         finalists = [trial for trial in self.trials if "repeats" in trial]
-        return next(iter(self.ranked(finalists or self.trials, mean_value)), None)
+        ranked = self.ranked(finalists, mean_value) or self.ranked(self.trials, mean_value)
+        return ranked[0] if ranked else None
 
     def ranked(self, trials: list[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]) -> list[Any]:
         """Those of the trials that have a value, the best first, equal ones in their order."""

@@ -131,7 +131,7 @@ class _Fits:
         """Fits of the first trial and of the `finalists` best with further model seeds."""
         kept = self.tuning.trials
         ranked = self.tuning.ranked(kept, lambda trial: trial["value"])
-        chosen = [trial for trial in kept if trial is kept[0] or any(trial is other for other in ranked[:finalists])]
+        chosen = [kept[0], *(trial for trial in ranked[:finalists] if trial is not kept[0])]
         missing = [(trial, seed) for trial in chosen for seed in SEEDS[len(trial.get("repeats", ())) :]]
         with FitProgress(len(missing), enabled=self.progress) as bar:
             for trial, seed in missing:

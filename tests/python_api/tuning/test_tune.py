@@ -137,6 +137,18 @@ def test_a_finalist_that_diverges_with_another_seed_does_not_win(split, monkeypa
     assert [trial["repeats"][1] for trial in tuning.trials if trial["params"] == winner] == [None]
 
 
+def test_when_every_finalist_diverges_with_another_seed_the_other_trials_remain(split, monkeypatch):
+    def diverges(self, *arguments, fit=REGISTRY["mf"].fit, **options):
+        if self.seed:
+            raise DivergenceError("not finite")
+        return fit(self, *arguments, **options)
+
+    monkeypatch.setattr(REGISTRY["mf"], "fit", diverges)
+    tuning = debiasrec.tune("mf", split, trials=4, finalists=1, options=SMALL)
+    others = [trial["value"] for trial in tuning.trials if "repeats" not in trial]
+    assert tuning.best["value"] == max(others)
+
+
 def test_another_seed_searches_elsewhere(split):
     one, two = (debiasrec.tune("mf", split, trials=3, seed=seed, options=SMALL) for seed in (0, 1))
     assert params(one)[1:] != params(two)[1:]
