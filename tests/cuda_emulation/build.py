@@ -32,7 +32,7 @@ SANITIZERS = {
 CPU_COMMON = ("segment", "simd")
 BORROWED = {"lookahead": ("block/gram_cuda.cu",)}  # kernels of another family that a family's kernels call
 _ROWS = ("additive_weights", "fm_interaction", "interd", "mf_score", "pointwise_loss", "ranking")
-_FACTORS = ("attention", "frontdoor", "mf_loss", "mf_step", "topk")
+_FACTORS = ("attention", "frontdoor", "mf_loss", "mf_step", "optimizer_step", "topk")
 _HELPERS = ("mf_step/batch.cpp", "mf_step/epoch_order.cpp", "sampling/pair_sampler.cpp", "topk/topk_screen.cpp")
 THREADED = {  # what the programs of tests/sanitizers run on several threads, beside the files of CPU_COMMON
     "cpu_threads": [*(f"{family}/*_cpu.cpp" for family in _ROWS), "ranking/group_index.cpp"],
