@@ -24,4 +24,18 @@ DEBIAS_HD void store(T* to, const V& v) {
   memcpy(to, &v, sizeof v);
 }
 
+// The sum of the lanes, halves first.
+template <class T, class V>
+DEBIAS_HD T lanes_sum(const V& v) {
+  if constexpr (sizeof(V) == sizeof(T)) {
+    return v[0];
+  } else {
+    using Half = typename Vector<T, sizeof(V) / 2>::type;
+    Half halves[2];
+    memcpy(&halves, &v, sizeof v);
+    halves[0] += halves[1];
+    return lanes_sum<T>(halves[0]);
+  }
+}
+
 }  // namespace debias

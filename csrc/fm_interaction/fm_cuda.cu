@@ -17,8 +17,12 @@ __global__ void __launch_bounds__(kThreads, 1) fm_kernel(FMArgs<Storage> args, S
     const int64_t b = round * groups + first;
     T sum = 0;
     if (b < args.batch)
-      for (int64_t i = lane; i < args.width; i += kLanes)
-        sum += fm::pairs(args.fields + b * args.n_fields * args.width, args.n_fields, args.width, i);
+      for (int64_t i = lane; i < args.width; i += kLanes) {
+        const Storage* component = args.fields + b * args.n_fields * args.width + i;
+        T total;
+        fm::pairs(args.n_fields, [&](int64_t f, T& value) { value = to_float(component[f * args.width]); }, total);
+        sum += total;
+      }
     sum = lanes_sum<kLanes>(sum);
     if (b < args.batch && lane == 0) out[b] = from_float<Storage>(sum);
   }
@@ -27,9 +31,13 @@ __global__ void __launch_bounds__(kThreads, 1) fm_kernel(FMArgs<Storage> args, S
 template <class Storage>
 __global__ void __launch_bounds__(kThreads, 1)
     fm_backward_kernel(FMArgs<Storage> args, const Storage* grad, Storage* to_fields) {
+  using T = accumulator_t<Storage>;
   for (int64_t k = first_thread(); k < args.batch * args.width; k += thread_stride()) {
-    const int64_t b = k / args.width, at = b * args.n_fields * args.width;
-    fm::slopes(args.fields + at, args.n_fields, args.width, k % args.width, to_float(grad[b]), to_fields + at);
+    const int64_t b = k / args.width, begin = b * args.n_fields * args.width + k % args.width;
+    fm::slopes<T>(
+        args.n_fields, to_float(grad[b]),
+        [&](int64_t f, T& value) { value = to_float(args.fields[begin + f * args.width]); },
+        [&](int64_t f, T slope) { to_fields[begin + f * args.width] = from_float<Storage>(slope); });
   }
 }
 

@@ -16,27 +16,33 @@ struct FMArgs {
 
 namespace fm {
 
-// Component i of one sample's fields: sum over f < g of e_f e_g, as sum_g e_g (e_0 + ... + e_(g-1)). Unlike half the
-// difference of the squared sum and the sum of squares, nothing cancels.
-template <class Storage>
-DEBIAS_HD accumulator_t<Storage> pairs(const Storage* sample, int64_t n_fields, int64_t width, int64_t i) {
-  accumulator_t<Storage> before = 0, total = 0;
+// Of one component, or a vector of them, whose value in field f at(f, value) reads: the sum over f < g of e_f e_g, as
+// sum_g e_g (e_0 + ... + e_(g-1)). Unlike half the difference of the squared sum and the sum of squares, nothing
+// cancels.
+template <class Value, class At>
+DEBIAS_HD void pairs(int64_t n_fields, const At& at, Value& total) {
+  Value before{}, value;
+  total = before;
   for (int64_t f = 0; f < n_fields; ++f) {
-    const accumulator_t<Storage> value = to_float(sample[f * width + i]);
+    at(f, value);
     total += value * before;
     before += value;
   }
-  return total;
 }
 
-// Its derivative in each field: the sum of the others, times grad.
-template <class Storage>
-DEBIAS_HD void slopes(const Storage* sample, int64_t n_fields, int64_t width, int64_t i, accumulator_t<Storage> grad,
-                      Storage* out) {
-  accumulator_t<Storage> sum = 0;
-  for (int64_t f = 0; f < n_fields; ++f) sum += to_float(sample[f * width + i]);
-  for (int64_t f = 0; f < n_fields; ++f)
-    out[f * width + i] = from_float<Storage>(grad * (sum - to_float(sample[f * width + i])));
+// Its derivative in each field, the sum of the others times grad, handed to put(f, slope).
+template <class Value, class Grad, class At, class Put>
+DEBIAS_HD void slopes(int64_t n_fields, Grad grad, const At& at, const Put& put) {
+  Value sum{}, value;
+  for (int64_t f = 0; f < n_fields; ++f) {
+    at(f, value);
+    sum += value;
+  }
+  for (int64_t f = 0; f < n_fields; ++f) {
+    at(f, value);
+    value = grad * (sum - value);
+    put(f, value);
+  }
 }
 
 }  // namespace fm

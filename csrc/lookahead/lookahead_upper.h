@@ -6,6 +6,7 @@
 #include <array>
 #include <vector>
 
+#include "common/factor_rows.h"
 #include "common/parallel.h"
 #include "common/segment.h"
 #include "common/simd.h"
@@ -17,7 +18,6 @@ namespace debias::lookahead {
 
 constexpr int64_t kStepBlock = 256;            // samples, or slots, of one task
 constexpr int64_t kSerialBelowFloats = 50000;  // gathered floats that a second thread does not pay for
-constexpr int64_t kPrefetch = 8;               // samples ahead
 
 // One table at the rows of the upper batch.
 template <class T>
@@ -40,18 +40,8 @@ struct Upper {
 
 template <class T>
 DEBIAS_HD void prefetch_row(const LookaheadTableArgs<T>& table, int64_t row, int64_t d) {
-  const char* line = reinterpret_cast<const char*>(table.factors + row * d);
-  const char* end = reinterpret_cast<const char*>(table.factors + (row + 1) * d);
-  for (; line < end; line += 64) __builtin_prefetch(line);
+  debias::prefetch_row(table.factors + row * d, d);
   if (table.bias) __builtin_prefetch(table.bias + row);
-}
-
-template <class T>
-DEBIAS_HD T dot(const T* __restrict a, const T* __restrict b, int64_t d) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t f = 0; f < d; ++f) sum += a[f] * b[f];
-  return sum;
 }
 
 // out (+)= scale * row

@@ -58,7 +58,7 @@ RowSums run_blocks(const MFScoreArgs<T, Index>& score, const LossRows<T>& rows) 
   std::vector<BlockSum> partial(static_cast<size_t>(block_count(score.batch, kPairBlock)));
   parallel_blocks(score.batch, kPairBlock, serial_below(score.factors), [&](int64_t block, int64_t begin, int64_t end) {
     alignas(64) T scores[kPairBlock];
-    simd_run<ScoreBlock<T, Index>>(&score, begin, end, scores);
+    score_block(score, begin, end, scores);
     simd_run<LossBlock<Loss, T>>(&rows, scores, begin, end, &partial[static_cast<size_t>(block)]);
   });
   RowSums sums;

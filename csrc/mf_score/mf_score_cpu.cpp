@@ -10,11 +10,11 @@ namespace {
 
 constexpr int64_t kSumBlock = 4096;
 
-template <class T, class Index>
+template <class T, class Index, int D>
 struct GradientBlock {
   static DEBIAS_HD void run(const RowGradientArgs<T, Index>* args, const Segments* segments, bool compact,
                             int64_t first, int64_t last) {
-    const int64_t d = args->factors;
+    const int64_t d = D ? D : args->factors;
     const int64_t* order = segments->order.data();
     const int64_t end_of_all = segments->offsets[static_cast<size_t>(last)];
     const T* grad = args->grad;
@@ -61,9 +61,8 @@ namespace cpu {
 
 template <class T, class Index>
 void mf_score(const MFScoreArgs<T, Index>& args) {
-  parallel_blocks(args.batch, kPairBlock, serial_below(args.factors), [&](int64_t, int64_t begin, int64_t end) {
-    simd_run<ScoreBlock<T, Index>>(&args, begin, end, args.scores + begin);
-  });
+  parallel_blocks(args.batch, kPairBlock, serial_below(args.factors),
+                  [&](int64_t, int64_t begin, int64_t end) { score_block(args, begin, end, args.scores + begin); });
 }
 
 template <class T, class Index>
@@ -76,7 +75,10 @@ void row_gradient(const RowGradientArgs<T, Index>& args, const Segments& segment
   };
   parallel_blocks(batch, kPairBlock, serial_below(args.factors), [&](int64_t, int64_t begin, int64_t end) {
     const int64_t first = first_from(begin), last = first_from(end);
-    if (first < last) simd_run<GradientBlock<T, Index>>(&args, &segments, compact, first, last);
+    if (first == last) return;
+    with_width(args.factors, [&](auto d) {
+      simd_run<GradientBlock<T, Index, decltype(d)::value>>(&args, &segments, compact, first, last);
+    });
   });
 }
 

@@ -3,35 +3,19 @@
 
 #include <algorithm>
 
-#include "common/hostdevice.h"
+#include "common/factor_rows.h"
+#include "common/simd.h"
 #include "mf_score/mf_score_kernels.h"
 
 namespace debias {
 
-constexpr int64_t kPairBlock = 512;            // pairs of one task
-constexpr int64_t kSerialBelowFloats = 20000;  // gathered floats that a second thread does not pay for
-constexpr int64_t kPrefetch = 8;               // pairs ahead
+constexpr int64_t kPairBlock = 512;  // pairs of one task
 
 // Pairs of so many factors below which a second thread does not pay.
 inline int64_t serial_below(int64_t factors) { return kSerialBelowFloats / std::max<int64_t>(1, factors); }
 
-template <class T>
-DEBIAS_HD void prefetch_row(const T* row, int64_t factors) {
-  const char* line = reinterpret_cast<const char*>(row);
-  const char* end = reinterpret_cast<const char*>(row + factors);
-  for (; line < end; line += 64) __builtin_prefetch(line);
-}
-
-template <class T>
-DEBIAS_HD T dot(const T* __restrict a, const T* __restrict b, int64_t factors) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t f = 0; f < factors; ++f) sum += a[f] * b[f];
-  return sum;
-}
-
 // scores[0 .. end - begin) = P[u].Q[i] + a[u] + b[i] + offset of the pairs begin .. end
-template <class T, class Index>
+template <class T, class Index, int D>
 struct ScoreBlock {
   static DEBIAS_HD void run(const MFScoreArgs<T, Index>* args, int64_t begin, int64_t end, T* scores) {
     const T* user_factors = args->user_factors;
@@ -40,7 +24,7 @@ struct ScoreBlock {
     const Index* items = args->items;
     const T* user_bias = args->user_bias;
     const T* item_bias = args->item_bias;
-    const int64_t d = args->factors, batch = args->batch;
+    const int64_t d = D ? D : args->factors, batch = args->batch;
     const T offset = static_cast<T>(args->offset_value) + (args->offset ? *args->offset : T(0));
     for (int64_t k = begin; k < end; ++k) {
       if (k + kPrefetch < batch) {
@@ -54,5 +38,11 @@ struct ScoreBlock {
     }
   }
 };
+
+template <class T, class Index>
+void score_block(const MFScoreArgs<T, Index>& args, int64_t begin, int64_t end, T* scores) {
+  with_width(args.factors,
+             [&](auto d) { simd_run<ScoreBlock<T, Index, decltype(d)::value>>(&args, begin, end, scores); });
+}
 
 }  // namespace debias

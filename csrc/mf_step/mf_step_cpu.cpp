@@ -19,18 +19,6 @@ constexpr int64_t kChunkSamples = 1 << 15;  // samples that are prepared at a ti
 constexpr int64_t kLargestKept = 1 << 23;   // numbers of a batch, saved rows and indices, whose memory a thread keeps
 constexpr int64_t kSampleNumbers = 20;      // of each sample beside its saved row
 
-template <class F>
-void with_factors(int64_t d, F&& f) {
-  switch (d) {
-    case 8: return f(std::integral_constant<int, 8>{});
-    case 10: return f(std::integral_constant<int, 10>{});
-    case 16: return f(std::integral_constant<int, 16>{});
-    case 32: return f(std::integral_constant<int, 32>{});
-    case 64: return f(std::integral_constant<int, 64>{});
-    default: return f(std::integral_constant<int, 0>{});
-  }
-}
-
 // What is kept between steps, so that a step allocates nothing once it has seen its like. A thread keeps it between
 // calls unless its batches are large.
 template <class T>
@@ -137,7 +125,7 @@ class Step {
   }
 
   void score(int64_t first, int64_t last) const {
-    with_factors(users_.factors, [&](auto d) {
+    with_width(users_.factors, [&](auto d) {
       simd_run<ScorePass<T, d()>>(&users_, static_cast<const T*>(items_.tables.bias), static_cast<T>(options_.offset),
                                   first, last, scores_);
     });
@@ -157,7 +145,7 @@ class Step {
   }
 
   void update(const SideStep<T>& side, const Share& share, T* sum) const {
-    with_factors(side.factors, [&](auto d) {
+    with_width(side.factors, [&](auto d) {
       with_rule(options_.optimizer.kind, [&](auto rule) {
         simd_run<UpdatePass<decltype(rule), T, d()>>(&side, share.first, share.last, share.row_begin, share.row_end,
                                                      sum);

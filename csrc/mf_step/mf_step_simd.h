@@ -1,8 +1,8 @@
 // The loops of a step on the CPU, for simd_run: D is the number of factors where it is known at compile time, else 0.
 #pragma once
 
+#include "common/factor_rows.h"
 #include "common/simd.h"
-#include "mf_score/score_block.h"
 #include "mf_step/mf_step_kernels.h"
 #include "optimizer_step/update_values.h"
 
@@ -181,6 +181,7 @@ struct UpdatePass {
 #pragma omp simd
         for (int64_t f = 0; f < d; ++f) old[f] = p[f];
       }
+      if (cold && offsets[j] + kPrefetch < end) prefetch_row(source + source_row[order[offsets[j] + kPrefetch]] * d, d);
       T scale = slopes[order[offsets[j]]], bias = scale;
       const T* __restrict gradient = source + source_row[order[offsets[j]]] * d;
       if (offsets[j + 1] - offsets[j] > 1) {

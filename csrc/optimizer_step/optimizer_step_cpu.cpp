@@ -1,8 +1,8 @@
 #include <algorithm>
 
+#include "common/factor_rows.h"
 #include "common/parallel.h"
 #include "common/simd.h"
-#include "mf_score/score_block.h"
 #include "optimizer_step/optimizer_step_kernels.h"
 #include "optimizer_step/update_values.h"
 
