@@ -20,7 +20,7 @@ from debiasrec.report.atomic import write_atomically
 
 from . import ops
 from .figure import ratios_png
-from .harness import OURS, Benchmark, Case, Settings, Timing, check_equal, measure
+from .harness import FEWEST, OURS, Benchmark, Case, Settings, Timing, check_equal, measure
 from .machine import copy_bandwidth, peak_bytes, provenance
 from .results import Result, append_csv, largest
 from .table import report
@@ -69,15 +69,15 @@ def chosen(names: Sequence[str] | None) -> list[Benchmark]:
 
 
 def run_benchmark(benchmark: Benchmark, plan: Plan, notes: list[str]) -> list[Result]:
-    """Our time at three smaller sizes, then every alternative at the full one.
+    """Our time at the fewest rows and at three smaller sizes, then every alternative at the full one.
 
     Raises:
         UnequalResults: an alternative that computes something else.
     """
-    rows = max(8, round(benchmark.rows * plan.factor))
+    rows = max(8 * FEWEST, round(benchmark.rows * plan.factor))
     copy, peak = copy_bandwidth(plan.settings.device), None
     results: list[Result] = []
-    for size in [*(max(1, rows // divisor) for divisor in GROWTH), rows]:
+    for size in [FEWEST, *(rows // divisor for divisor in GROWTH), rows]:
         case = benchmark.build(size, plan.settings)
         if size == rows:
             if benchmark.peak_bytes is not None:

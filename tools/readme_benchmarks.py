@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from debiasrec.benchmarks.harness import FEWEST
 from debiasrec.benchmarks.results import Result, largest, read_csv
 from debiasrec.benchmarks.table import memory
 
@@ -35,15 +36,18 @@ def size(result: Result) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """A row per benchmark: its work, our time, and each alternative with its ratio."""
+    """A row per benchmark: its work, our time, what bounds it, and each alternative with its ratio."""
     last = {(result.name, result.alternative): result for result in largest(results)}
-    lines = ["| operator | work | ours | against |", "|---|---|---|---|"]
+    calls = {result.name: result for result in results if result.ours and result.size == FEWEST}
+    lines = ["| operator | work | ours | of copy | a call | against |", "|---|---|---|---|---|---|"]
     for ours in sorted((result for result in last.values() if result.ours), key=lambda result: result.name):
         others = [result for result in last.values() if result.name == ours.name and not result.ours]
         against = "; ".join(f"{other.alternative} {ratio(other)}" for other in others)
         if ours.peak_bytes is not None:
             against = f"{memory(ours)}{', missed' if ours.verdict == 'MISSED' else ''}"
-        lines.append(f"| `{ours.name}` | {size(ours)} | {1e3 * ours.p50:.3g} ms | {against} |")
+        of_copy = f"{ours.bytes_per_s / ours.copy_bytes_per_s:.0%}"
+        call = f"{1e6 * calls[ours.name].p50:.0f} us"
+        lines.append(f"| `{ours.name}` | {size(ours)} | {1e3 * ours.p50:.3g} ms | {of_copy} | {call} | {against} |")
     return "\n".join(lines)
 
 
