@@ -11,13 +11,16 @@ import argparse
 import json
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
+from debiasrec.evaluation.comparison import DIVERGED
 from debiasrec.experiments import EXPERIMENTS, Experiment
 from debiasrec.experiments.view import FIGURES, with_spread
 from debiasrec.methods import make, preset_record
+from debiasrec.report.guide import diverged_text
 from debiasrec.report.plot import metric_label
 from debiasrec.tuning import search_space
 
@@ -73,10 +76,17 @@ def page(experiment: Experiment, files: list[Path]) -> str:
             lines += [f"Not run: {', '.join(without)}.", ""]
         if runs := sorted(file.parent.glob(f"{file.stem}*.json")):
             links = ", ".join(f"[{run.name}](data/{run.name})" for run in runs)
+            lines += [line for note in diverged_text(diverged(runs)) for line in (note, "")]
             lines += [f"Versions, hyper-parameters, seeds and hashes of the data: {links}.", ""]
         if file.with_suffix(".png").is_file():
             lines += [f"![{experiment.title}](data/{file.stem}.png)", ""]
     return "\n".join(lines)
+
+
+def diverged(runs: list[Path]) -> Counter[str]:
+    """Row to the number of its fits that diverged, by the records of the runs."""
+    fits = [fit for run in runs for fit in json.loads(run.read_text())["fits"]]
+    return Counter(fit["method"] for fit in fits if fit["stopped_by"] == DIVERGED)
 
 
 def settings(experiment: Experiment, dataset: str, done: set[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from ..methods.options import check_device, check_options
 from ..methods.persistence import plain_params
 from ..methods.teacher_files import keeping_teachers
 from ..report.progress import FitProgress, fit_note
-from ..training.loop import ProgressEvent
-from .comparison import FIT_COLUMNS, RESULT_COLUMNS, Comparison
+from ..training.loop import DivergenceError, ProgressEvent
+from .comparison import DIVERGED, FIT_COLUMNS, RESULT_COLUMNS, Comparison
 from .evaluate import check_ks, evaluate
 from .resuming import take_over
 from .validation import validation_auc
@@ -56,7 +57,8 @@ def compare(
 ) -> Comparison:
     """Fit every method with every seed, evaluate each fit on both tests, and summarise.
 
-    All methods run with seed 0, then all with seed 1, and so on, so that an interrupted run compares like with like.
+    All methods run with seed 0, then all with seed 1, and so on, so that an interrupted run compares like with like. A
+    fit that diverges is counted, not averaged, and does not end the others.
 
     Args:
         split: what to train, validate and test on; it stays the same, only the model seed changes.
@@ -79,6 +81,7 @@ def compare(
     Raises:
         DebiasRecError: unknown methods or options, repeated names or seeds, a method that needs uniform data which
             the split lacks, or results in ``out`` of other data or settings. All is checked before the first fit.
+        DivergenceError: every fit diverged.
         ComparisonInterrupted: Ctrl-C; it holds what is done.
     """
     check_split(split)
@@ -97,19 +100,28 @@ def compare(
         take_over(comparison, out)
     done = set(zip(comparison.fits["method"], comparison.fits["seed"], strict=True))
     missing = [pair for pair in itertools.product(seed_list, templates) if pair[::-1] not in done]
+    failure: DivergenceError | None = None
     try:
         with keeping_teachers(out), FitProgress(len(missing), enabled=progress) as bar:
             for seed, name in missing:
                 bar.start(f"{name} seed {seed}")
                 model = clone(templates[name]).set_params(seed=seed)
-                figures = _fit(model, split, device, bar, watch)
-                figures |= {} if measure is None else measure(model, split)
-                _record(comparison, name, seed, model, figures)
-                bar.finish(fit_note(model, comparison.fits["validation_auc"].iloc[-1]))
+                try:
+                    figures = _fit(model, split, device, bar, watch)
+                except DivergenceError as error:
+                    failure = error
+                    _record_fit(comparison, (name, seed, math.nan, 0, DIVERGED, math.nan))
+                    bar.finish(str(error))
+                else:
+                    figures |= {} if measure is None else measure(model, split)
+                    _record(comparison, name, seed, model, figures)
+                    bar.finish(fit_note(model, comparison.fits["validation_auc"].iloc[-1]))
                 if out is not None:
                     comparison.save(out)
     except KeyboardInterrupt:
         raise ComparisonInterrupted(comparison) from None
+    if failure is not None and comparison.results.empty:
+        raise failure
     return comparison
 
 
@@ -141,9 +153,13 @@ def _record(comparison: Comparison, name: str, seed: int, model: zoo.Method, mea
         model.fit_seconds_,
     )
     comparison.results = _append(comparison.results, figures, RESULT_COLUMNS)
-    comparison.fits = _append(comparison.fits, [fit], FIT_COLUMNS)
+    _record_fit(comparison, fit)
     comparison.dropped = table.attrs["dropped"]
     comparison.ranking_users = table.attrs["ranking_users"]
+
+
+def _record_fit(comparison: Comparison, fit: tuple) -> None:
+    comparison.fits = _append(comparison.fits, [fit], FIT_COLUMNS)
 
 
 def _append(frame: pd.DataFrame, rows: list[tuple], columns: list[str]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from .significance import paired_summary
 
 RESULT_COLUMNS = ["method", "seed", "test", "metric", "value"]
 FIT_COLUMNS = ["method", "seed", "validation_auc", "best_epoch", "stopped_by", "seconds"]
+DIVERGED = "diverged"  # what stopped a fit that has no figures
 # What is not corrected: matrix factorisation by what it trains on, rankings of clicks, click models.
 BASELINES = ("mf", "mf_uniform", "mf_combine", "bpr", "din", "deepfm")
 
@@ -30,7 +31,8 @@ class Comparison:
         configs: method to its hyper-parameters, the seed left out.
         families: method to the registry name of its class; the uncorrected ones are the baselines.
         results: method, seed, test, metric, value; one row per figure.
-        fits: method, seed, validation_auc, best_epoch, stopped_by, seconds; one row per fit.
+        fits: method, seed, validation_auc, best_epoch, stopped_by, seconds; one row per fit. One that was stopped by
+            "diverged" has no figures.
         dropped: users per test and how many lack a class.
         ranking_users: ``"defined"`` or ``"both"``: whom the @k metrics average over.
         device: where the models were trained.
@@ -56,6 +58,14 @@ class Comparison:
     def complete(self) -> bool:
         """Whether every method asked for was fitted with every seed asked for."""
         return self._asked <= set(zip(self.fits["method"], self.fits["seed"], strict=True))
+
+    @property
+    def diverged(self) -> dict[str, int]:
+        """Method to the number of its fits that diverged, where there are any."""
+        return {
+            str(method): count
+            for method, count in self.fits.loc[self.fits["stopped_by"] == DIVERGED, "method"].value_counts().items()
+        }
 
     @property
     def baseline(self) -> str | None:

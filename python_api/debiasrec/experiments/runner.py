@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,14 @@ class Outcome:
         dataset: name of the data set.
         results: part, method, seed, test, metric, value; also those of earlier runs in the same folder.
         table: see ``tabulate``.
+        diverged: row to the number of its fits that diverged and have no figures.
     """
 
     experiment: Experiment
     dataset: str
     results: pd.DataFrame
     table: pd.DataFrame
+    diverged: dict[str, int]
 
 
 def run(
@@ -76,11 +79,13 @@ def run(
     settings: dict[str, Any] = {"ks": experiment.ks, "measure": experiment.measure, "watch": experiment.watch}
     settings |= {"device": device, "progress": progress, "resume": True}
     kept = []
+    diverged: Counter[str] = Counter()
     for part, own in ({"": split} if experiment.parts is None else experiment.parts(split)).items():
         comparison = compare(own, made, seeds, out=folder / part, **settings)
         kept.append(comparison.results.assign(part=part))
+        diverged.update(comparison.diverged)
     results = pd.concat(kept, ignore_index=True)
-    outcome = Outcome(experiment, data.name, results, tabulate(results, experiment, data.name))
+    outcome = Outcome(experiment, data.name, results, tabulate(results, experiment, data.name), dict(diverged))
     _save(outcome, folder)
     return outcome
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..report.guide import diverged_text
 from ..report.plot import metric_label
 from ..report.tables import p_text, short
 from .runner import Outcome
@@ -32,7 +33,7 @@ def outcome_view(outcome: Outcome) -> RenderableType:
     views: list[RenderableType] = [Text(f"{experiment.title} ({experiment.source}), {outcome.dataset}", style="bold")]
     for (test, metric), cells in table.groupby(["test", "metric"], sort=False):
         views += [Text(f"{metric_label(metric)}, {test}", style="bold"), _metric_table(cells), Text("")]
-    views.append(Text(LEGEND))
+    views.append(Text("\n".join([LEGEND, *diverged_text(outcome.diverged)])))
     return Group(*views)
 
 

@@ -26,6 +26,7 @@ def reading_guide(comparison: Comparison) -> str:
             "diff, p: debiased test against it, paired t-test over model seeds on this one split."
         )
     lines.append(dropped_text(comparison.dropped, comparison.ranking_users))
+    lines += diverged_text(comparison.diverged)
     return "\n".join(lines + notes(set(comparison.results["test"])))
 
 
@@ -40,6 +41,12 @@ def legend(baseline: str | None, *, several: bool) -> str:
     if baseline is not None:
         words.append(f"{WORSE} worse than {baseline}")
     return "Reading: " + ", ".join(words) + "; higher is better, except MSE, MAE, RMSE."
+
+
+def diverged_text(diverged: dict[str, int]) -> list[str]:
+    """A line where fits diverged: whose, and how many."""
+    counts = ", ".join(f"{count} of {method}" for method, count in diverged.items())
+    return [f"DIVERGED, and in no figure: {counts}."] if counts else []
 
 
 def dropped_text(dropped: dict[str, dict[str, int]], ranking_users: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from debiasrec.data import Dataset, Interactions, Split
+from debiasrec.training import DivergenceError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -29,6 +30,8 @@ class FixedScores(BaseEstimator):
     def fit(self, split, *, device="cpu", progress=None, checkpoint=None, resume=False):
         if self.fails == "interrupt":
             raise KeyboardInterrupt
+        if self.fails == "diverge at seed 0" and self.seed == 0:
+            raise DivergenceError("training diverged in epoch 1")
         self.best_epoch_, self.stopped_by_, self.fit_seconds_ = 3, "patience", 0.25
         if progress is not None:
             progress(SimpleNamespace(epoch=1, max_epochs=3, loss=0.5, validation=None))

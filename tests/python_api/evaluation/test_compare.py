@@ -14,6 +14,7 @@ from debiasrec import DebiasRecError
 from debiasrec.evaluation import paired_t_test, validation_auc
 from debiasrec.evaluation.compare import ComparisonInterrupted
 from debiasrec.evaluation.comparison import BASELINES, config_hash, summarise
+from debiasrec.training import DivergenceError
 
 
 @pytest.fixture
@@ -117,6 +118,24 @@ def test_interruption_keeps_what_is_done(make_split, fixed_scores, tmp_path):
     assert list(caught.value.comparison.fits["method"]) == ["fine"]
     assert not caught.value.comparison.complete
     assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"fine"}
+
+
+def test_a_fit_that_diverges_is_counted_and_ends_no_other(make_split, fixed_scores, tmp_path, monkeypatch):
+    methods = {"unsteady": fixed_scores(fails="diverge at seed 0"), "steady": fixed_scores(level=1.0)}
+    found = debiasrec.compare(make_split(), methods, seeds=3, out=tmp_path)
+    assert found.complete
+    assert found.diverged == {"unsteady": 1}
+    assert found.summary.groupby("method")["n"].unique().map(list).to_dict() == {"unsteady": [2], "steady": [3]}
+    assert "DIVERGED, and in no figure: 1 of unsteady." in str(found)
+    monkeypatch.setattr(fixed_scores, "fit", lambda *args, **options: pytest.fail("fitted again"))
+    again = debiasrec.compare(make_split(), methods, seeds=3, out=tmp_path, resume=True)
+    assert again.diverged == found.diverged
+    pd.testing.assert_frame_equal(again.summary, found.summary)
+
+
+def test_a_comparison_without_a_fit_that_converged_is_an_error(make_split, fixed_scores, tmp_path):
+    with pytest.raises(DivergenceError, match="epoch 1"):
+        debiasrec.compare(make_split(), {"mf": fixed_scores(fails="diverge at seed 0")}, seeds=1, out=tmp_path)
 
 
 def test_resuming_fits_only_what_is_missing(make_split, fixed_scores, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import debiasrec
 from debiasrec.cli import main
 from debiasrec.experiments import EXPERIMENTS
+from debiasrec.training import DivergenceError
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +39,14 @@ def test_interruption_ends_in_130_and_keeps_what_is_done(tmp_path, monkeypatch, 
     assert main(["experiment", "tiny", "--seeds", "1", "--out", str(tmp_path)]) == 130
     assert "1 of 3 fits done and kept" in capsys.readouterr().err
     assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"mf"}
+
+
+def test_a_row_that_diverges_is_named_below_the_tables(tmp_path, monkeypatch, capsys):
+    def diverge(self, *args, **options):
+        raise DivergenceError("training diverged in epoch 1")
+
+    monkeypatch.setattr(debiasrec.methods.IPS, "fit", diverge)
+    assert main(["experiment", "tiny", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "DIVERGED, and in no figure: 1 of ips small, 1 of ips large." in " ".join(shown.out.split())
+    assert "training diverged in epoch 1" in shown.err
