@@ -13,7 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from debias_ext import fm_interaction, reference
 
-SIZES = [(5, 3, 8), (700, 4, 17), (3, 1, 4), (2, 30, 1), (1, 2, 300)]
+SIZES = [(5, 3, 8), (700, 4, 17), (3, 1, 4), (2, 30, 1), (1, 2, 300), (9, 3, 23)]
 OPS = torch.ops.debias_ext
 
 

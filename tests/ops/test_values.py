@@ -41,7 +41,7 @@ def test_few_rows(spec: Spec, n: int, device: Device) -> None:
     check(spec, n, torch.float64, device, scale=1.0)
 
 
-@pytest.mark.parametrize("factors", [0, 1, 15, 16, 17, 33])
+@pytest.mark.parametrize("factors", [0, 1, 8, 10, 15, 16, 17, 32, 33, 64])
 def test_scores_for_any_number_of_factors(factors: int, device: Device) -> None:
     check(SMALL[-1], 100, torch.float64, device, factors=factors)
 
