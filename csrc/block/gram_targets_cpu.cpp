@@ -1,14 +1,14 @@
 // Losses whose all-pairs term has a Gram form: that term by rows, the rated pairs one by one.
 #include "block/block_math.h"
 #include "block/workspace.h"
+#include "common/factor_rows.h"
 #include "common/parallel.h"
 #include "common/simd.h"
 
 namespace debias {
 namespace {
 
-constexpr int64_t kSerialBelowFloats = 20000;  // gathered floats that a second thread does not pay for
-constexpr int64_t kItemFloats = 1 << 22;       // of the sums of all blocks over the items, about
+constexpr int64_t kItemFloats = 1 << 22;  // of the sums of all blocks over the items, about
 
 // Blocks of users in the rated pass: fewer where each would hold sums of many items.
 int64_t rated_blocks(int64_t m, int64_t item_floats) {
@@ -23,10 +23,10 @@ struct PackedTables {
       : width(round_up(tables.d + 2, kLanes)), users(m * width), items(n * width) {
     const int64_t row_width = width;
     T *const to_users = users.data(), *const to_items = items.data();
-    parallel_blocks(m, 512, kSerialBelowFloats / width, [&](int64_t, int64_t begin, int64_t end) {
+    parallel_blocks(m, 512, serial_below(width), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t u = begin; u < end; ++u) pack_user(tables, u, row_width, to_users + u * row_width);
     });
-    parallel_blocks(n, 512, kSerialBelowFloats / width, [&](int64_t, int64_t begin, int64_t end) {
+    parallel_blocks(n, 512, serial_below(width), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) pack_item(tables, i, row_width, 1, to_items + i * row_width);
     });
   }

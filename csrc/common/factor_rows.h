@@ -1,6 +1,7 @@
 // Rows of a table of factors on the CPU: their dot product, and how they are fetched before they are needed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -10,6 +11,11 @@ namespace debias {
 
 constexpr int64_t kPrefetch = 16;              // rows ahead
 constexpr int64_t kSerialBelowFloats = 20000;  // gathered floats that a second thread does not pay for
+
+// Rows of so many floats below which a second thread does not pay.
+inline int64_t serial_below(int64_t width, int64_t floats = kSerialBelowFloats) {
+  return floats / std::max<int64_t>(1, width);
+}
 
 // Calls f with the width of a row as a constant where it is a usual one, so that loops over it unroll; else with 0.
 template <class F>

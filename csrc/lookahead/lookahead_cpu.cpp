@@ -187,7 +187,7 @@ double lookahead_loss(const LookaheadArgs<T, Index>& args) {
   Scratch scratch(bytes);
   each([&](T*& array, int64_t count) { array = scratch.take<T>(count); });
   const auto over_matched = [&](const auto& kernel) {
-    parallel_blocks(matched, kStepBlock, serial_below(args.factors),
+    parallel_blocks(matched, kStepBlock, serial_below(args.factors, kSerialFloats),
                     [&](int64_t, int64_t begin, int64_t end) { kernel(begin, end); });
   };
   over_matched([&](int64_t begin, int64_t end) { simd_run<LowerScores<T, Index>>(&problem, begin, end); });

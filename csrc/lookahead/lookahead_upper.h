@@ -16,8 +16,8 @@
 
 namespace debias::lookahead {
 
-constexpr int64_t kStepBlock = 256;            // samples, or slots, of one task
-constexpr int64_t kSerialBelowFloats = 50000;  // gathered floats that a second thread does not pay for
+constexpr int64_t kStepBlock = 256;       // samples, or slots, of one task
+constexpr int64_t kSerialFloats = 50000;  // gathered floats that a second thread does not pay for
 
 // One table at the rows of the upper batch.
 template <class T>
@@ -200,13 +200,12 @@ void each_array(Upper<T, Index>& upper, const Give& give) {
   give(upper.slopes, upper.args->upper.n);
 }
 
-inline int64_t serial_below(int64_t factors) { return kSerialBelowFloats / std::max<int64_t>(1, factors); }
-
 // kernel(side, first slot, last slot) over both sides
 template <class T, class Index, class Kernel>
 void over_slots(const Upper<T, Index>& upper, const Kernel& kernel) {
   for (int which = 0; which < 2; ++which)
-    parallel_blocks(upper.sides[static_cast<size_t>(which)].slots(), kStepBlock, serial_below(upper.args->factors),
+    parallel_blocks(upper.sides[static_cast<size_t>(which)].slots(), kStepBlock,
+                    serial_below(upper.args->factors, kSerialFloats),
                     [&](int64_t, int64_t begin, int64_t end) { kernel(which, begin, end); });
 }
 
@@ -215,9 +214,10 @@ template <class T, class Index>
 double upper_loss(Upper<T, Index>& upper, bool wants_gradient) {
   const LookaheadRowsArgs<T, Index>& rows = upper.args->upper;
   std::vector<double> losses(static_cast<size_t>(block_count(rows.n, kStepBlock)));
-  parallel_blocks(rows.n, kStepBlock, serial_below(upper.args->factors), [&](int64_t b, int64_t begin, int64_t end) {
-    simd_run<UpperRows<T, Index>>(&upper, begin, end, &losses[static_cast<size_t>(b)]);
-  });
+  parallel_blocks(rows.n, kStepBlock, serial_below(upper.args->factors, kSerialFloats),
+                  [&](int64_t b, int64_t begin, int64_t end) {
+                    simd_run<UpperRows<T, Index>>(&upper, begin, end, &losses[static_cast<size_t>(b)]);
+                  });
   if (wants_gradient)
     over_slots(upper, [&](int which, int64_t begin, int64_t end) {
       simd_run<GradientRows<T, Index>>(&upper, which, begin, end);

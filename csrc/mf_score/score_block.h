@@ -1,8 +1,6 @@
 // The scores of consecutive pairs on the CPU: what every kernel over a factor model's pairs begins with.
 #pragma once
 
-#include <algorithm>
-
 #include "common/factor_rows.h"
 #include "common/simd.h"
 #include "mf_score/mf_score_kernels.h"
@@ -10,9 +8,6 @@
 namespace debias {
 
 constexpr int64_t kPairBlock = 512;  // pairs of one task
-
-// Pairs of so many factors below which a second thread does not pay.
-inline int64_t serial_below(int64_t factors) { return kSerialBelowFloats / std::max<int64_t>(1, factors); }
 
 // scores[0 .. end - begin) = P[u].Q[i] + a[u] + b[i] + offset of the pairs begin .. end
 template <class T, class Index, int D>

@@ -120,8 +120,8 @@ def compare(
                     comparison.save(out)
     except KeyboardInterrupt:
         raise ComparisonInterrupted(comparison) from None
-    if failure is not None and comparison.results.empty:
-        raise failure
+    if comparison.diverged and comparison.results.empty:
+        raise failure or DivergenceError(f"every fit in {out} diverged: take other settings and another folder")
     return comparison
 
 

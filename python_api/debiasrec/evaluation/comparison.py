@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -62,10 +63,7 @@ class Comparison:
     @property
     def diverged(self) -> dict[str, int]:
         """Method to the number of its fits that diverged, where there are any."""
-        return {
-            str(method): count
-            for method, count in self.fits.loc[self.fits["stopped_by"] == DIVERGED, "method"].value_counts().items()
-        }
+        return dict(Counter(self.fits.loc[self.fits["stopped_by"] == DIVERGED, "method"]))
 
     @property
     def baseline(self) -> str | None:

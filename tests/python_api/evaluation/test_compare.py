@@ -134,8 +134,11 @@ def test_a_fit_that_diverges_is_counted_and_ends_no_other(make_split, fixed_scor
 
 
 def test_a_comparison_without_a_fit_that_converged_is_an_error(make_split, fixed_scores, tmp_path):
+    methods = {"mf": fixed_scores(fails="diverge at seed 0")}
     with pytest.raises(DivergenceError, match="epoch 1"):
-        debiasrec.compare(make_split(), {"mf": fixed_scores(fails="diverge at seed 0")}, seeds=1, out=tmp_path)
+        debiasrec.compare(make_split(), methods, seeds=1, out=tmp_path)
+    with pytest.raises(DivergenceError, match="every fit"):
+        debiasrec.compare(make_split(), methods, seeds=1, out=tmp_path, resume=True)
 
 
 def test_resuming_fits_only_what_is_missing(make_split, fixed_scores, tmp_path):
